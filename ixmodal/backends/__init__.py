@@ -1,0 +1,16 @@
+"""The native libraries, one file each, behind the protocol in `base.py`."""
+
+from __future__ import annotations
+
+import importlib
+
+from ixmodal.backends.base import Backend, LoadParams
+
+_BACKENDS = {"ctransformers": "CtransformersBackend", "scripted": "ScriptedBackend"}
+
+
+def load_backend(name: str, params: LoadParams) -> Backend:
+    """Load a model with the library `name`. Raises `WeightsError` where it can't be loaded."""
+    module = importlib.import_module(f"{__name__}.{name}")
+    backend: Backend = getattr(module, _BACKENDS[name])(params)
+    return backend

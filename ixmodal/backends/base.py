@@ -1,0 +1,61 @@
+"""The seam between the engine and a native library: one small protocol, one file a library."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ixmodal.models.vocabulary import Vocabulary
+
+Logits = NDArray[np.float32]
+"""Logits or an embedding: one float32 vector, writable, valid until the slot's next forward."""
+
+
+@dataclass(frozen=True)
+class LoadParams:
+    """How a model is loaded. `gpu_layers` of 1000 or more means all; `threads` counts CPU threads."""
+
+    path: str
+    context_length: int | None
+    slots: int
+    batch_size: int
+    threads: int
+    gpu_layers: int
+    mmap: bool
+    mlock: bool
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Tokens to evaluate in one slot, after the `past` tokens that its cache already holds."""
+
+    slot: int
+    tokens: Sequence[int]
+    past: int
+
+
+class Backend(Protocol):
+    """A loaded model. Not thread-safe: one thread makes all calls."""
+
+    vocabulary: Vocabulary
+    chat_template: str | None
+    context_length: int
+    slots: int
+    max_chunks: int
+    """Chunks that one `forward` evaluates together; 1 where the library knows no batches of sequences."""
+
+    def tokenize(self, text: str) -> list[int]:
+        """Token ids of plain text. Control tokens spelled in it stay text; no BOS is added."""
+
+    def forward(self, chunks: Sequence[Chunk]) -> None:
+        """Evaluate at most `max_chunks` chunks. Raises `EngineError` where the library reports a failure."""
+
+    def logits(self, slot: int) -> Logits:
+        """Logits, shape (vocabulary,), after the last token evaluated in `slot`."""
+
+    def close(self) -> None:
+        """Free the native memory."""

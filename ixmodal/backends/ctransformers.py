@@ -1,0 +1,120 @@
+"""GGML models through ctransformers 0.2.27: the only file that imports it.
+
+The library is the llama.cpp of September 2023 behind ctypes. It trusts its caller with everything, so each call here
+checks what the library does not: token ids, lengths, buffer sizes, NUL bytes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ixmodal.backends.base import Chunk, LoadParams, Logits
+from ixmodal.backends.cpu import library_variant
+from ixmodal.errors import EngineError, WeightsError
+from ixmodal.models.inspect import inspect
+
+_NEWLINE = b"<0x0A>"
+
+
+def _library() -> Any:
+    """The module `ctransformers.llm` without the package's `__init__`, which costs a second of hub imports."""
+    if "ctransformers" not in sys.modules:
+        spec = importlib.util.find_spec("ctransformers")
+        if spec is None:
+            raise WeightsError("ctransformers is not installed; run `pip install ctransformers==0.2.27`")
+        sys.modules["ctransformers"] = importlib.util.module_from_spec(spec)
+    return importlib.import_module("ctransformers.llm")
+
+
+class CtransformersBackend:
+    """One native context a slot; with `mmap` they share the weights' pages."""
+
+    max_chunks = 1
+
+    def __init__(self, params: LoadParams) -> None:
+        """Load the model.
+
+        Raises:
+            WeightsError: the file can't be loaded.
+            UnsupportedModelError: it is of a kind that this library does not know.
+        """
+        model = inspect(Path(params.path))
+        self.vocabulary = model.vocabulary
+        self.chat_template = model.chat_template
+        self.context_length = params.context_length or model.context_length
+        self.slots = params.slots
+        self._threads, self._batch_size = params.threads, params.batch_size
+        library = _library()
+        config = library.Config(
+            context_length=self.context_length,
+            gpu_layers=params.gpu_layers,
+            mmap=params.mmap,
+            mlock=params.mlock,
+        )
+        variant = library_variant() if params.gpu_layers == 0 else None
+        try:
+            self._contexts = [library.LLM(params.path, "gguf", config=config, lib=variant) for _ in range(params.slots)]
+        except (OSError, RuntimeError, ValueError) as error:
+            raise WeightsError(f"{params.path} can't be loaded: {error}") from None
+        self._check()
+
+    def _check(self) -> None:
+        context = self._contexts[0]
+        if context.vocab_size != len(self.vocabulary):
+            raise WeightsError(
+                f"the library sees {context.vocab_size} tokens, the file's header {len(self.vocabulary)}; fetch it again"
+            )
+        self.context_length = min(self.context_length, context.context_length)
+
+    def tokenize(self, text: str) -> list[int]:
+        head, *rest = text.split("\0")
+        tokens = self._tokenize(head.encode()) if head else []
+        if rest:
+            nul, newline = (self.vocabulary.texts.index(name) for name in (b"<0x00>", _NEWLINE))
+            for part in rest:
+                tokens.append(nul)
+                # Tokenized alone, a text gets a space in front; after a newline it does not.
+                found = self._tokenize(b"\n" + part.encode()) if part else [newline]
+                tokens += found[found.index(newline) + 1 :]
+        return tokens
+
+    def _tokenize(self, text: bytes) -> list[int]:
+        # The library's own wrapper sizes this buffer in characters; byte fallback then writes past its end.
+        buffer = (ctypes.c_int * (len(text) + 4))()
+        count = self._contexts[0].ctransformers_llm_tokenize(text, False, buffer)
+        if not 0 <= count <= len(buffer):
+            raise EngineError(f"the tokenizer failed on a text of {len(text)} bytes")
+        return list(buffer[:count])
+
+    def forward(self, chunks: Sequence[Chunk]) -> None:
+        for chunk in chunks:
+            self._evaluate(chunk)
+
+    def _evaluate(self, chunk: Chunk) -> None:
+        count, size = len(chunk.tokens), len(self.vocabulary)
+        if not count or chunk.past < 0 or chunk.past + count > self.context_length:
+            raise EngineError(f"{count} tokens after {chunk.past} don't fit into {self.context_length}")
+        if not all(0 <= token < size for token in chunk.tokens):
+            raise EngineError(f"a token id lies outside the vocabulary of {size}")
+        tokens = (ctypes.c_int * count)(*chunk.tokens)
+        done = self._contexts[chunk.slot].ctransformers_llm_batch_eval(
+            tokens, count, chunk.past, self._batch_size, self._threads
+        )
+        if not done:
+            raise EngineError(f"the library failed to evaluate {count} tokens")
+
+    def logits(self, slot: int) -> Logits:
+        context = self._contexts[slot]
+        if context.ctransformers_llm_logits_size() != len(self.vocabulary):
+            raise EngineError("the library holds no logits for this slot")
+        return np.ctypeslib.as_array(context.ctransformers_llm_logits_data(), (len(self.vocabulary),))
+
+    def close(self) -> None:
+        self._contexts.clear()

@@ -1,0 +1,98 @@
+"""A backend that follows a script: it says what it is told, and crashes or hangs on request.
+
+It stands in for a native library where a test needs to choose the tokens or the failure. Its vocabulary is
+the 256 bytes plus control tokens, its chat template is ChatML, and its answer to a prompt is the text after the last
+`say:` in it, or else the prompt's last line. Directives anywhere in the prompt: `!crash` ends the process by SIGSEGV
+at the first forward, `!crash-after=N` after N tokens, `!hang` never returns, `!slow=S` sleeps S seconds a forward,
+`!fail` reports an error, `!nan` yields no number, `!forever` never stops by itself.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from ixmodal.backends.base import Chunk, LoadParams, Logits
+from ixmodal.errors import EngineError, WeightsError
+from ixmodal.models.vocabulary import TokenType, Vocabulary
+
+_SPECIAL = (b"<unk>", b"<s>", b"</s>")
+_BYTES = tuple(b"<0x%02X>" % value for value in range(256))
+_CHAT = (b"<|im_start|>", b"<|im_end|>")
+_FIRST_BYTE, _START = len(_SPECIAL), len(_SPECIAL) + len(_BYTES)
+_END = _START + 1
+_TEMPLATE = (
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>' + '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+_DIRECTIVE = re.compile(r"!([a-z-]+)(?:=([0-9.]+))?")
+
+
+class ScriptedBackend:
+    """Speaks bytes. `LoadParams.path` may be `!fail-load`, `!crash-load` or `!hang-load`."""
+
+    max_chunks = 1
+
+    def __init__(self, params: LoadParams) -> None:
+        if params.path == "!fail-load":
+            raise WeightsError("the script says that this model can't be loaded")
+        _obey(params.path.endswith("crash-load"), params.path.endswith("hang-load"))
+        types = [TokenType.UNKNOWN] + [TokenType.CONTROL] * 2 + [TokenType.BYTE] * 256 + [TokenType.CONTROL] * 2
+        self.vocabulary = Vocabulary(_SPECIAL + _BYTES + _CHAT, types, bos_id=1, eos_id=_END)
+        self.chat_template: str | None = _TEMPLATE
+        self.context_length = params.context_length or 4096
+        self.slots = params.slots
+        self._held: list[list[int]] = [[] for _ in range(params.slots)]
+
+    def tokenize(self, text: str) -> list[int]:
+        return [_FIRST_BYTE + value for value in text.encode()]
+
+    def forward(self, chunks: Sequence[Chunk]) -> None:
+        for chunk in chunks:
+            self._held[chunk.slot][chunk.past :] = chunk.tokens
+            prompt, said = self._split(chunk.slot)
+            orders = {name: float(value or 0) for name, value in _DIRECTIVE.findall(prompt)}
+            crash_after = orders.get("crash-after", -1.0)
+            _obey("crash" in orders or 0 <= crash_after <= len(said), "hang" in orders)
+            time.sleep(orders.get("slow", 0.0))
+            if "fail" in orders:
+                raise EngineError("the script says that this forward fails")
+
+    def _split(self, slot: int) -> tuple[str, bytes]:
+        """The text of the prompt, and what was said since."""
+        data = [token if token > _END - 2 else token - _FIRST_BYTE for token in self._held[slot]]
+        raw = bytes(value for value in data if 0 <= value < 256)
+        prompt, mark, said = raw.rpartition(b"assistant\n")
+        return (prompt + mark).decode("utf-8", "replace") if mark else raw.decode("utf-8", "replace"), said
+
+    def logits(self, slot: int) -> Logits:
+        prompt, said = self._split(slot)
+        vector = np.full(len(self.vocabulary), -20.0, dtype=np.float32)
+        if "!nan" in prompt:
+            return np.full_like(vector, np.nan)
+        script = _script(prompt)
+        position = len(said) % len(script) if "!forever" in prompt and script else len(said)
+        chosen = _FIRST_BYTE + script[position] if position < len(script) else _END
+        vector[chosen] = 20.0
+        return vector
+
+    def close(self) -> None:
+        self._held.clear()
+
+
+def _script(prompt: str) -> bytes:
+    _, mark, told = prompt.rpartition("say:")
+    text = told if mark else prompt
+    return text.removesuffix("assistant\n").strip().rsplit("\n", 1)[-1].encode() or b"ok"
+
+
+def _obey(crash: bool, hang: bool) -> None:
+    if crash:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    while hang:
+        time.sleep(3600)

@@ -1,0 +1,103 @@
+"""What the server sees of an engine: requests in, answers out, health."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from ixmodal.engine.admission import Admission
+from ixmodal.engine.messages import Load
+from ixmodal.engine.request import GenerationRequest, ModelInfo, Output
+from ixmodal.engine.supervisor import EngineState, Supervisor
+from ixmodal.errors import DeadlineError, EngineDeadError, EngineNotReadyError
+from ixmodal.spec import Limits
+
+_TRIES = 2
+
+
+class EngineClient:
+    """One model's engine behind its queue. All calls belong to one event loop."""
+
+    def __init__(self, load: Load, limits: Limits, max_queued: int) -> None:
+        self._limits = limits
+        self.admission = Admission(load.slots, max_queued, limits.queue_timeout)
+        self.supervisor = Supervisor(
+            load,
+            load_timeout=limits.load_timeout,
+            progress_timeout=limits.progress_timeout,
+            max_restarts=limits.max_restarts,
+        )
+        self.requests = 0
+        self.tokens = 0
+
+    @property
+    def state(self) -> EngineState:
+        """Where the engine stands."""
+        return self.supervisor.state
+
+    @property
+    def model(self) -> ModelInfo | None:
+        """What is known of the model once it has been loaded."""
+        return self.supervisor.model
+
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[Output, None]:
+        """Answer a request.
+
+        The first output comes as soon as the prompt was accepted, with its usage and no text; the last one has a finish
+        reason. A request under which the engine dies is tried once more unless text of it was already yielded.
+        Closing the iterator frees the slot, wherever the request is.
+
+        Raises:
+            BusyError: the queue is full.
+            RequestError: the engine refuses the request.
+            DeadlineError: the request took longer than `limits.request_timeout`.
+            EngineError: the engine can't answer now.
+        """
+        self.requests += 1
+        deadline = asyncio.get_running_loop().time() + self._limits.request_timeout
+        async with self.admission.slot():
+            started = told = False
+            for attempt in range(1, _TRIES + 1):
+                try:
+                    async with aclosing(self._attempt(request, deadline)) as outputs:
+                        async for output in outputs:
+                            if started and not output.text and not output.finish_reason:
+                                continue
+                            started, told = True, told or bool(output.text)
+                            yield output
+                    return
+                except EngineDeadError:
+                    if told or attempt == _TRIES:
+                        raise
+
+    async def _attempt(self, request: GenerationRequest, deadline: float) -> AsyncGenerator[Output, None]:
+        await self._ready(deadline)
+        id, stream = self.supervisor.submit(request)
+        counted = 0
+        try:
+            while True:
+                try:
+                    async with asyncio.timeout_at(deadline):
+                        output = await stream.next()
+                except TimeoutError:
+                    raise DeadlineError(
+                        f"The request took longer than {self._limits.request_timeout:g} seconds and was stopped; ask for "
+                        "fewer tokens."
+                    ) from None
+                self.tokens += output.usage.completion_tokens - counted
+                counted = output.usage.completion_tokens
+                yield output
+                if output.finish_reason is not None:
+                    return
+        finally:
+            self.supervisor.forget(id)
+
+    async def _ready(self, deadline: float) -> None:
+        try:
+            async with asyncio.timeout_at(
+                min(deadline, asyncio.get_running_loop().time() + self._limits.queue_timeout)
+            ):
+                await self.supervisor.wait_ready()
+        except TimeoutError:
+            raise EngineNotReadyError(f"The model is still {self.state}. Please retry shortly.") from None

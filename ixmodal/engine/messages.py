@@ -1,0 +1,143 @@
+"""The frames that the server's process and the engine's process exchange.
+
+Each frame is a 4-byte big-endian length and that many bytes of msgpack, decoded into exactly these types: the sender may
+be a process whose memory native code has damaged.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+import msgspec
+
+from ixmodal.engine.request import FinishReason, GenerationRequest, ModelInfo
+
+MAX_FRAME_BYTES = 1 << 29
+_LENGTH = struct.Struct(">I")
+
+
+class Load(msgspec.Struct, frozen=True, tag="load"):
+    """First frame to a worker: what to load and how."""
+
+    backend: str
+    path: str
+    slots: int
+    batch_size: int
+    threads: int
+    context_length: int | None = None
+    gpu_layers: int = 0
+    mmap: bool = True
+    mlock: bool = False
+    chat_template: str | None = None
+    template_timeout: float = 2.0
+    warm_up: bool = True
+
+
+class Generate(msgspec.Struct, frozen=True, tag="generate"):
+    """Start a generation under a number that the server chose."""
+
+    id: int
+    request: GenerationRequest
+
+
+class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
+    """Stop a generation; nothing more is sent for it."""
+
+    id: int
+
+
+class Ready(msgspec.Struct, frozen=True, tag="ready"):
+    """The model is loaded."""
+
+    model: ModelInfo
+
+
+class LoadFailed(msgspec.Struct, frozen=True, tag="load_failed"):
+    """The model can't be loaded, now or later."""
+
+    message: str
+    unsupported: bool
+
+
+class Started(msgspec.Struct, frozen=True, tag="started"):
+    """The prompt was accepted: its length, and how much of it a slot already held (tokens)."""
+
+    id: int
+    prompt_tokens: int
+    cached_tokens: int
+
+
+class Progress(msgspec.Struct, frozen=True, tag="progress"):
+    """A step was made that produced no text."""
+
+
+class Delta(msgspec.Struct, frozen=True, tag="delta"):
+    """Text that became certain; `completion_tokens` counts all tokens so far."""
+
+    id: int
+    text: str
+    completion_tokens: int
+
+
+class Finished(msgspec.Struct, frozen=True, tag="finished"):
+    """The last text of a generation and why it ended."""
+
+    id: int
+    text: str
+    completion_tokens: int
+    reason: FinishReason
+
+
+class Refused(msgspec.Struct, frozen=True, tag="refused"):
+    """The request can't be honoured as sent; the caller is at fault."""
+
+    id: int
+    message: str
+    code: str | None = None
+    param: str | None = None
+
+
+class Failed(msgspec.Struct, frozen=True, tag="failed"):
+    """The engine failed at this request and goes on with the others."""
+
+    id: int
+    message: str
+
+
+ToWorker = Load | Generate | Cancel
+FromWorker = Ready | LoadFailed | Started | Progress | Delta | Finished | Refused | Failed
+
+_encoder = msgspec.msgpack.Encoder()
+to_worker = msgspec.msgpack.Decoder(ToWorker)
+from_worker = msgspec.msgpack.Decoder(FromWorker)
+
+
+def frame(message: msgspec.Struct) -> bytes:
+    """A message as bytes for the socket."""
+    body = _encoder.encode(message)
+    return _LENGTH.pack(len(body)) + body
+
+
+class FrameBuffer:
+    """Cuts a byte stream into frames."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Add bytes and yield each frame's body that is now complete. Raises `ValueError` on an absurd length."""
+        self._data += data
+        at = 0
+        try:
+            while len(self._data) - at >= _LENGTH.size:
+                (length,) = _LENGTH.unpack_from(self._data, at)
+                if length > MAX_FRAME_BYTES:
+                    raise ValueError(f"a frame claims {length} bytes")
+                end = at + _LENGTH.size + length
+                if len(self._data) < end:
+                    break
+                yield bytes(self._data[at + _LENGTH.size : end])
+                at = end
+        finally:
+            del self._data[:at]

@@ -1,0 +1,114 @@
+"""From a request's prompt to token ids, with every check that must come before native code."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
+
+from ixmodal.backends.base import Backend
+from ixmodal.engine.request import ChatPrompt, Prompt, TextPrompt
+from ixmodal.errors import ContextLengthError, InvalidRequestError
+from ixmodal.models.chat_template import ChatTemplate, Piece
+
+
+class PromptEncoder:
+    """Knows one model's template, tokenizer and context length."""
+
+    def __init__(self, backend: Backend, template: str | None, template_timeout: float) -> None:
+        """Compile the template. Raises `ValueError` if it is not valid Jinja."""
+        self._backend = backend
+        self._vocabulary = backend.vocabulary
+        self._template_timeout = template_timeout
+        source = template or backend.chat_template
+        self.template = ChatTemplate(source, self._vocabulary) if source else None
+        defined = sorted(self._vocabulary.user_defined_ids, key=len, reverse=True)
+        self._defined = re.compile("(" + "|".join(map(re.escape, defined)) + ")") if defined else None
+
+    def encode(self, prompt: Prompt, completion_tokens: int | None) -> list[int]:
+        """Token ids of a prompt that fits the context.
+
+        Args:
+            prompt: what to encode.
+            completion_tokens: tokens the caller asks for; 0 leaves the whole context to the prompt.
+
+        Raises:
+            InvalidRequestError: no template, a template's refusal, an id outside the vocabulary, an empty prompt.
+            ContextLengthError: no room is left for an answer.
+        """
+        room = self._backend.context_length - (0 if completion_tokens == 0 else 1)
+        tokens = self._tokens(prompt, room)
+        if not tokens:
+            raise InvalidRequestError("the prompt is empty; send at least one token", param="prompt")
+        if len(tokens) > room:
+            raise self._too_long(f"{len(tokens)}", prompt)
+        return tokens
+
+    def _tokens(self, prompt: Prompt, room: int) -> list[int]:
+        if isinstance(prompt, ChatPrompt):
+            return self._encode_pieces(self._render(prompt), prompt, room)
+        if isinstance(prompt, TextPrompt):
+            return self._encode_pieces([prompt.text], prompt, room)
+        size = len(self._vocabulary)
+        if wrong := next((token for token in prompt.tokens if not 0 <= token < size), None):
+            raise InvalidRequestError(f"token {wrong} is not in the vocabulary of {size} tokens", param="prompt")
+        return list(prompt.tokens)
+
+    def _render(self, prompt: ChatPrompt) -> list[Piece]:
+        if self.template is None:
+            raise InvalidRequestError(
+                "this model has no chat template; set `chat_template` in the spec, or use /v1/completions",
+                param="messages",
+            )
+        with time_limit(self._template_timeout):
+            return self.template.render(prompt.messages, prompt.tools)
+
+    def _encode_pieces(self, pieces: Sequence[Piece], prompt: Prompt, room: int) -> list[int]:
+        # A text of n bytes has at least n / longest tokens: what can't fit never reaches the native tokenizer.
+        size = sum(len(piece.encode()) for piece in pieces if isinstance(piece, str))
+        if (least := size // self._vocabulary.longest_text) > room:
+            raise self._too_long(f"at least {least}", prompt)
+        tokens: list[int] = []
+        for piece in pieces:
+            tokens += [piece] if isinstance(piece, int) else self._encode_text(piece)
+        bos = self._vocabulary.bos_id
+        if self._vocabulary.add_bos and bos is not None and tokens[:1] != [bos]:
+            tokens.insert(0, bos)
+        return tokens
+
+    def _encode_text(self, text: str) -> list[int]:
+        if self._defined is None:
+            return self._backend.tokenize(text)
+        tokens: list[int] = []
+        for part in filter(None, self._defined.split(text)):
+            defined = self._vocabulary.user_defined_ids.get(part)
+            tokens += [defined] if defined is not None else self._backend.tokenize(part)
+        return tokens
+
+    def _too_long(self, length: str, prompt: Prompt) -> ContextLengthError:
+        return ContextLengthError(
+            f"This model's maximum context length is {self._backend.context_length} tokens. However, your prompt has "
+            f"{length} tokens, which leaves no room for an answer. Please shorten the prompt.",
+            param="messages" if isinstance(prompt, ChatPrompt) else "prompt",
+        )
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """End the block after `seconds`. Main thread only. Raises `InvalidRequestError` on expiry."""
+
+    def expire(_signal: int, _frame: FrameType | None) -> NoReturn:
+        raise InvalidRequestError(
+            f"the model's chat template took over {seconds:g} seconds; send fewer messages", param="messages"
+        )
+
+    before = signal.signal(signal.SIGALRM, expire)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

@@ -1,0 +1,104 @@
+"""What the engine is asked for and what it answers, free of any wire format but its own."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+
+class FinishReason(StrEnum):
+    """Why a generation ended."""
+
+    STOP = "stop"
+    """The model ended its answer, or a stop string was met."""
+    LENGTH = "length"
+    """The token limit or the end of the context was reached."""
+
+
+class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How tokens are chosen. Neutral defaults: a field at its default has no effect."""
+
+    max_tokens: int | None = None
+    """Tokens generated at most; unset: what the context has left."""
+    min_tokens: int = 0
+    """Tokens generated before the model may end its answer."""
+    temperature: float = 1.0
+    """0 takes the likeliest token."""
+    top_k: int = 0
+    """Keep the k likeliest tokens; 0 keeps all."""
+    top_p: float = 1.0
+    """Keep the likeliest tokens that together reach this probability."""
+    min_p: float = 0.0
+    """Keep tokens at least this likely relative to the likeliest."""
+    repetition_penalty: float = 1.0
+    """Divide the positive logits of tokens in prompt and answer by this, multiply the negative."""
+    frequency_penalty: float = 0.0
+    """Subtract this from a token's logit for each time it was generated."""
+    presence_penalty: float = 0.0
+    """Subtract this once from the logit of each token generated."""
+    logit_bias: dict[int, float] = {}
+    """Added to the logits of these tokens."""
+    seed: int | None = None
+    """Seed of this request's own generator; unset: fresh entropy."""
+    stop: tuple[str, ...] = ()
+    """Texts that end the answer and are not returned."""
+    stop_token_ids: tuple[int, ...] = ()
+    """Tokens that end the answer and are not returned."""
+    ignore_eos: bool = False
+    """Go on after the model's own end."""
+
+
+class ChatPrompt(msgspec.Struct, frozen=True, tag="chat"):
+    """A conversation, to be rendered by the model's chat template. Messages as in the OpenAI API, content as text."""
+
+    messages: list[dict[str, Any]]
+    tools: list[dict[str, Any]] = []
+
+
+class TextPrompt(msgspec.Struct, frozen=True, tag="text"):
+    """Plain text; the model's BOS is put in front where its file asks for one."""
+
+    text: str
+
+
+class TokenPrompt(msgspec.Struct, frozen=True, tag="tokens"):
+    """Token ids, taken as they are: nothing is added."""
+
+    tokens: list[int]
+
+
+Prompt = ChatPrompt | TextPrompt | TokenPrompt
+
+
+class GenerationRequest(msgspec.Struct, frozen=True):
+    """One choice to generate."""
+
+    prompt: Prompt
+    sampling: SamplingParams = SamplingParams()
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Tokens really evaluated: `cached_tokens` of the prompt were found in a slot's cache."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+
+
+class Output(msgspec.Struct, frozen=True):
+    """A step of an answer: the text since the last one, the usage so far, and at the end why it ended."""
+
+    text: str
+    usage: Usage
+    finish_reason: FinishReason | None = None
+
+
+class ModelInfo(msgspec.Struct, frozen=True):
+    """What the engine knows of a loaded model. Lengths in tokens."""
+
+    context_length: int
+    vocabulary_size: int
+    slots: int
+    has_chat_template: bool

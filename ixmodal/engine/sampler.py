@@ -1,0 +1,111 @@
+"""From logits to one token: penalties, temperature, top-k, top-p, min-p, and one generator a request."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ixmodal.engine.request import SamplingParams
+from ixmodal.errors import EngineError
+
+_FIRST_CANDIDATES = 256
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
+
+
+class Sampler:
+    """Chooses the tokens of one generation. A seed repeats its choices; without one they differ."""
+
+    def __init__(self, params: SamplingParams, prompt: Sequence[int], end_ids: frozenset[int]) -> None:
+        self._params = params
+        self._random = np.random.default_rng(params.seed if params.seed is None else params.seed & (2**64 - 1))
+        self._counts: Counter[int] = Counter()
+        self._repeated = set(prompt) if params.repetition_penalty != 1 else set()
+        self._eos_ids = np.fromiter(end_ids, np.int64)
+        self._end_ids = np.fromiter(end_ids | set(params.stop_token_ids), np.int64)
+        self._bias_ids = np.fromiter(params.logit_bias, np.int64)
+        self._biases = np.fromiter(params.logit_bias.values(), np.float32)
+        self._generated = 0
+
+    def sample(self, logits: Floats) -> int:
+        """The next token. `logits`, shape (vocabulary,), is changed in place.
+
+        Raises:
+            EngineError: the model yields no finite number.
+        """
+        self._adjust(logits)
+        params = self._params
+        greedy = params.temperature == 0 or params.top_k == 1
+        token = int(logits.argmax()) if greedy else self._draw(logits)
+        if not np.isfinite(logits[token]):
+            raise EngineError("the model yields no finite logits; its weights are damaged or not supported")
+        self._note(token)
+        return token
+
+    def _note(self, token: int) -> None:
+        self._generated += 1
+        self._counts[token] += 1
+        if self._params.repetition_penalty != 1:
+            self._repeated.add(token)
+
+    def _adjust(self, logits: Floats) -> None:
+        params = self._params
+        if self._bias_ids.size:
+            logits[self._bias_ids] += self._biases
+        if self._repeated:
+            ids = np.fromiter(self._repeated, np.int64, len(self._repeated))
+            chosen = logits[ids]
+            logits[ids] = np.where(chosen > 0, chosen / params.repetition_penalty, chosen * params.repetition_penalty)
+        if self._counts and (params.frequency_penalty or params.presence_penalty):
+            ids = np.fromiter(self._counts, np.int64, len(self._counts))
+            counts = np.fromiter(self._counts.values(), np.float32, len(self._counts))
+            logits[ids] -= counts * np.float32(params.frequency_penalty) + np.float32(params.presence_penalty)
+        if self._generated < params.min_tokens:
+            logits[self._end_ids] = -np.inf
+        elif params.ignore_eos:
+            logits[self._eos_ids] = -np.inf
+
+    def _draw(self, logits: Floats) -> int:
+        params = self._params
+        peak = logits.max()
+        weights = np.exp((logits - peak) / np.float32(params.temperature))
+        if params.top_k or params.top_p < 1:
+            ids = self._candidates(weights)
+            weights = weights[ids]
+        else:
+            ids = None
+        if params.min_p:
+            weights = np.where(weights >= params.min_p * weights.max(), weights, 0)
+        cumulative = np.cumsum(weights, dtype=np.float64)
+        drawn = self._random.random() * cumulative[-1]
+        index = min(int(cumulative.searchsorted(drawn, side="right")), len(cumulative) - 1)
+        return index if ids is None else int(ids[index])
+
+    def _candidates(self, weights: Floats) -> Ints:
+        """Ids of the tokens that top-k and top-p keep, likeliest first."""
+        params, size = self._params, len(weights)
+        limit = min(params.top_k or size, size)
+        if params.top_p >= 1:
+            return _top(weights, limit)
+        wanted = params.top_p * _sum_of_top(weights, limit)
+        # Sorting a whole vocabulary takes milliseconds; the nucleus is nearly always among the first few hundred.
+        count = min(limit, _FIRST_CANDIDATES)
+        while True:
+            ids = _top(weights, count)
+            reached = np.cumsum(weights[ids], dtype=np.float64)
+            if count == limit or reached[-1] >= wanted:
+                return ids[: int(reached.searchsorted(wanted)) + 1]
+            count = min(limit, count * 8)
+
+
+def _top(weights: Floats, count: int) -> Ints:
+    ids = np.argpartition(weights, -count)[-count:] if count < len(weights) else np.arange(len(weights))
+    return ids[np.argsort(-weights[ids], kind="stable")]
+
+
+def _sum_of_top(weights: Floats, count: int) -> float:
+    kept = np.partition(weights, -count)[-count:] if count < len(weights) else weights
+    return float(kept.sum(dtype=np.float64))

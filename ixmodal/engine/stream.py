@@ -1,0 +1,61 @@
+"""One generation as the server sees it: what the engine sent and its reader has not taken yet."""
+
+from __future__ import annotations
+
+import asyncio
+
+from ixmodal.engine.messages import Delta, Failed, Finished, Refused, Started
+from ixmodal.engine.request import FinishReason, Output, Usage
+from ixmodal.errors import ContextLengthError, EngineError, InvalidRequestError, IxmodalError, RequestError
+
+_KINDS: dict[str | None, type[RequestError]] = {ContextLengthError.code: ContextLengthError}
+
+
+class Stream:
+    """Merges what arrives while its reader lags, so that it never holds more than one answer."""
+
+    def __init__(self) -> None:
+        self._text: list[str] = []
+        self._usage = Usage()
+        self._reason: FinishReason | None = None
+        self._error: IxmodalError | None = None
+        self._news = asyncio.Event()
+
+    @property
+    def ended(self) -> bool:
+        """True once the engine has nothing more to send."""
+        return self._reason is not None or self._error is not None
+
+    def put(self, message: Started | Delta | Finished | Refused | Failed) -> None:
+        """Take a frame of this generation."""
+        if isinstance(message, Started):
+            self._usage = Usage(message.prompt_tokens, 0, message.cached_tokens)
+        elif isinstance(message, Refused):
+            kind = _KINDS.get(message.code, InvalidRequestError)
+            self._error = kind(message.message, param=message.param, code=message.code)
+        elif isinstance(message, Failed):
+            self._error = EngineError(message.message)
+        else:
+            self._text.append(message.text)
+            self._usage = Usage(self._usage.prompt_tokens, message.completion_tokens, self._usage.cached_tokens)
+            if isinstance(message, Finished):
+                self._reason = message.reason
+        self._news.set()
+
+    def fail(self, error: IxmodalError) -> None:
+        """End with an error, after the text that has already arrived."""
+        if not self.ended:
+            self._error = error
+        self._news.set()
+
+    async def next(self) -> Output:
+        """What arrived since the last call; waits for something. Raises the error with which the generation ended."""
+        await self._news.wait()
+        self._news.clear()
+        text = "".join(self._text)
+        self._text.clear()
+        if self._error and not text:
+            raise self._error
+        if self._error:
+            self._news.set()
+        return Output(text, self._usage, self._reason)

@@ -1,0 +1,127 @@
+"""What a model file holds and whether an engine here can load it, judged from its header alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ixmodal.errors import UnsupportedModelError, WeightsError
+from ixmodal.models.gguf import GGML_BLOCKS, GgufHeader, read_header
+from ixmodal.models.vocabulary import Vocabulary
+
+SUPPORTED_ARCHITECTURES = ("llama",)
+_MAX_VOCABULARY = 1_000_000
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A model file found fit to load. `context_length` is in tokens, as trained."""
+
+    path: Path
+    name: str
+    architecture: str
+    context_length: int
+    embedding_length: int
+    vocabulary: Vocabulary
+    chat_template: str | None
+
+
+def inspect(path: Path) -> ModelFile:
+    """Read and judge a model file before native code sees it.
+
+    Raises:
+        WeightsError: missing, damaged or without a vocabulary.
+        UnsupportedModelError: an architecture, tokenizer or tensor type that the engine can't load.
+    """
+    if not path.is_file():
+        raise WeightsError(f"{path} does not exist; check the model's source, or run `ixmodal pull`")
+    header = read_header(path)
+    architecture = header.text("general.architecture") or "none"
+    if architecture not in SUPPORTED_ARCHITECTURES:
+        supported = ", ".join(SUPPORTED_ARCHITECTURES)
+        raise UnsupportedModelError(
+            f"{path} has the architecture {architecture!r:.60}; this engine loads {supported} (which includes "
+            "Mistral); choose a model of that family"
+        )
+    _check_tensors(header)
+    return ModelFile(
+        path=path,
+        name=header.text("general.name") or path.stem,
+        architecture=architecture,
+        context_length=_positive(header, f"{architecture}.context_length"),
+        embedding_length=_positive(header, f"{architecture}.embedding_length"),
+        vocabulary=_vocabulary(header),
+        chat_template=header.text("tokenizer.chat_template"),
+    )
+
+
+def _check_tensors(header: GgufHeader) -> None:
+    names = {tensor.name: tensor for tensor in header.tensors}
+    for needed in ("token_embd.weight", "output_norm.weight", "output.weight"):
+        if needed not in names:
+            raise UnsupportedModelError(f"{header.path} has no tensor {needed}; this engine needs it")
+    unknown = next((t for t in header.tensors if t.type_id not in GGML_BLOCKS), None)
+    if unknown:
+        known = ", ".join(name for name, _, _ in GGML_BLOCKS.values())
+        raise UnsupportedModelError(
+            f"{header.path}: tensor {unknown.name} has type {unknown.type_id}, which this engine does not know; "
+            f"choose a file of {known}"
+        )
+    _check_shapes(header, {name: tensor.shape for name, tensor in names.items()})
+
+
+def _check_shapes(header: GgufHeader, shapes: dict[str, tuple[int, ...]]) -> None:
+    width, blocks = _positive(header, "llama.embedding_length"), _positive(header, "llama.block_count")
+    heads = _positive(header, "llama.attention.head_count")
+    tokens = header.metadata.get("tokenizer.ggml.tokens")
+    rows = len(tokens) if isinstance(tokens, list) else 0
+    if width % heads or blocks > 1024:
+        raise WeightsError(f"{header.path} is inconsistent: {width} wide with {heads} heads and {blocks} blocks")
+    for name in ("token_embd.weight", "output.weight"):
+        if shapes[name] != (width, rows):
+            raise WeightsError(f"{header.path}: {name} has the shape {shapes[name]}, not {(width, rows)}")
+    missing = [i for i in range(blocks) if f"blk.{i}.attn_q.weight" not in shapes]
+    if missing:
+        raise WeightsError(f"{header.path} is incomplete: it lacks block {missing[0]} of {blocks}")
+
+
+def _vocabulary(header: GgufHeader) -> Vocabulary:
+    kind = header.text("tokenizer.ggml.model")
+    if kind != "llama":
+        raise UnsupportedModelError(
+            f"{header.path} has a {kind or 'missing'!r:.40} tokenizer; this engine knows SentencePiece vocabularies "
+            "('llama') only"
+        )
+    texts, types = header.metadata.get("tokenizer.ggml.tokens"), header.metadata.get("tokenizer.ggml.token_type")
+    if not isinstance(texts, list) or not all(isinstance(text, bytes) for text in texts):
+        raise WeightsError(f"{header.path} holds no list of tokens")
+    if not isinstance(types, tuple) or len(types) != len(texts) or not 256 < len(texts) < _MAX_VOCABULARY:
+        raise WeightsError(f"{header.path}: the token types don't match its {len(texts)} tokens")
+    scores = header.metadata.get("tokenizer.ggml.scores")
+    if not isinstance(scores, tuple) or len(scores) != len(texts):
+        raise WeightsError(f"{header.path}: the token scores don't match its {len(texts)} tokens")
+    if b"<0x0A>" not in texts:
+        raise UnsupportedModelError(f"{header.path}: the vocabulary has no byte tokens; this engine needs them")
+    return Vocabulary(
+        texts,
+        types,
+        bos_id=_token_id(header, "bos", len(texts), 1),
+        eos_id=_token_id(header, "eos", len(texts), 2),
+        add_bos=bool(header.metadata.get("tokenizer.ggml.add_bos_token", True)),
+    )
+
+
+def _token_id(header: GgufHeader, which: str, size: int, default: int) -> int | None:
+    token = header.integer(f"tokenizer.ggml.{which}_token_id", default)
+    if token is None or token == 0xFFFFFFFF:
+        return None
+    if not 0 <= token < size:
+        raise WeightsError(f"{header.path}: the {which} token {token} is not among its {size} tokens")
+    return token
+
+
+def _positive(header: GgufHeader, key: str) -> int:
+    number = header.integer(key)
+    if not number or number < 0:
+        raise WeightsError(f"{header.path} says no usable {key}")
+    return number

@@ -1,0 +1,86 @@
+"""The token table of a model: which bytes each token stands for, and which tokens control the conversation."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from functools import cached_property
+
+SPACE = "\u2581".encode()
+"""SentencePiece's visible space."""
+_BYTE_TOKEN = re.compile(rb"<0x([0-9A-F]{2})>")
+_END_TEXTS = (b"</s>", b"<|im_end|>", b"<|endoftext|>", b"<|eot_id|>", b"<|end|>", b"<end_of_turn>", b"<|end_of_text|>")
+
+
+class TokenType(IntEnum):
+    """`tokenizer.ggml.token_type` of the GGUF format."""
+
+    NORMAL = 1
+    UNKNOWN = 2
+    CONTROL = 3
+    USER_DEFINED = 4
+    UNUSED = 5
+    BYTE = 6
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Tokens by id: `texts` as stored, `types` as `TokenType` numbers, both of one length."""
+
+    texts: Sequence[bytes]
+    types: Sequence[int]
+    bos_id: int | None
+    eos_id: int | None
+    add_bos: bool = True
+    _pieces: dict[int, bytes] = field(default_factory=dict, repr=False, compare=False)
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def piece(self, token: int) -> bytes:
+        """The bytes that a token adds to a text; nothing for control tokens."""
+        found = self._pieces.get(token)
+        if found is None:
+            found = self._pieces[token] = self._piece(token)
+        return found
+
+    def _piece(self, token: int) -> bytes:
+        text, kind = self.texts[token], self.types[token]
+        if kind in (TokenType.CONTROL, TokenType.UNUSED):
+            return b""
+        if kind == TokenType.UNKNOWN:
+            return "\u2047".encode()
+        if kind == TokenType.BYTE and (match := _BYTE_TOKEN.fullmatch(text)):
+            return bytes([int(match[1], 16)])
+        return text.replace(SPACE, b" ")
+
+    @cached_property
+    def control_ids(self) -> dict[str, int]:
+        """Control tokens by their text: what a template may write and a user's text never becomes."""
+        return self._of_type(TokenType.CONTROL)
+
+    @cached_property
+    def user_defined_ids(self) -> dict[str, int]:
+        """Tokens that are found in any text before it is split further."""
+        return self._of_type(TokenType.USER_DEFINED)
+
+    def _of_type(self, wanted: TokenType) -> dict[str, int]:
+        found = ((i, text) for i, (text, kind) in enumerate(zip(self.texts, self.types, strict=True)) if kind == wanted)
+        return {text.decode("utf-8", "replace"): i for i, text in found if text}
+
+    @cached_property
+    def end_ids(self) -> frozenset[int]:
+        """Tokens that end an answer: the file's end-of-sequence token and the known ends of a turn."""
+        known = {i for text, i in self.control_ids.items() if text.encode() in _END_TEXTS}
+        return frozenset(known | ({self.eos_id} if self.eos_id is not None else set()))
+
+    @cached_property
+    def longest_text(self) -> int:
+        """Bytes of the longest token: no text of n bytes has fewer than n / longest_text tokens."""
+        return max((len(text) for text in self.texts), default=1) or 1
+
+    def text_of(self, token: int | None) -> str:
+        """A token's own spelling, for templates (`bos_token`, `eos_token`)."""
+        return "" if token is None else self.texts[token].decode("utf-8", "replace")

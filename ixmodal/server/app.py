@@ -1,0 +1,71 @@
+"""The HTTP application: routes, middleware, error handlers and lifespan, as lists."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Route
+
+from ixmodal.errors import IxmodalError
+from ixmodal.runtime import Runtime
+from ixmodal.server.auth import KeyMiddleware, resolve_keys
+from ixmodal.server.errors import HTTPError, handle
+from ixmodal.server.guard import GuardMiddleware, IdentityMiddleware
+from ixmodal.server.routes.chat import chat_completions
+from ixmodal.server.routes.completions import completions
+from ixmodal.server.routes.health import health, healthz, readyz
+from ixmodal.server.routes.models import get_model, list_models
+
+ROUTES = [
+    Route("/v1/chat/completions", chat_completions, methods=["POST"]),
+    Route("/v1/completions", completions, methods=["POST"]),
+    Route("/v1/models", list_models),
+    Route("/v1/models/{model:path}", get_model),
+    Route("/health", health),
+    Route("/healthz", healthz),
+    Route("/readyz", readyz),
+]
+
+
+def create_app(runtime: Runtime) -> Starlette:
+    """The application over a runtime, which it starts and stops with its lifespan.
+
+    Raises:
+        SpecError: the spec declares API keys that the environment does not hold.
+    """
+    endpoint = runtime.spec.endpoint
+    keys = resolve_keys(endpoint)
+    middleware = [Middleware(IdentityMiddleware)]
+    if endpoint.cors_origins:
+        middleware.append(
+            Middleware(
+                CORSMiddleware,
+                allow_origins=endpoint.cors_origins,
+                allow_methods=["GET", "POST"],
+                allow_headers=["*"],
+                expose_headers=["x-request-id"],
+            )
+        )
+    if keys:
+        middleware.append(Middleware(KeyMiddleware, keys=keys))
+    middleware.append(Middleware(GuardMiddleware, limits=runtime.spec.limits))
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        await runtime.start()
+        yield
+        await runtime.stop()
+
+    app = Starlette(
+        routes=ROUTES,
+        middleware=middleware,
+        exception_handlers={IxmodalError: handle, HTTPError: handle, HTTPException: handle, Exception: handle},
+        lifespan=lifespan,
+    )
+    app.state.runtime = runtime
+    return app

@@ -1,0 +1,115 @@
+"""Around every request: its id and time, a bounded body, and an end when the client hangs up."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+import uuid
+from collections.abc import MutableMapping
+from typing import Any
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ixmodal.server.errors import HTTPError
+from ixmodal.spec import Limits
+
+_SAFE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+
+class IdentityMiddleware:
+    """Adds `x-request-id` (the client's, if it is harmless) and `openai-processing-ms` to every response."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the request and label its response."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if _SAFE_ID.fullmatch(given) else f"req_{uuid.uuid4().hex}"
+        scope.setdefault("state", {})["request_id"] = request_id
+
+        async def labelled(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(raw=message.setdefault("headers", []))
+                headers["x-request-id"] = request_id
+                headers["openai-processing-ms"] = str(round(1000 * (time.perf_counter() - began)))
+            await send(message)
+
+        await self.app(scope, receive, labelled)
+
+
+class GuardMiddleware:
+    """Reads the body within its limits, then serves the request until it is done or its client is gone.
+
+    The application runs as a task of its own and is cancelled on disconnect, wherever it is: in a queue, before a prompt
+    is read, between tokens, in a blocked write.
+    """
+
+    def __init__(self, app: ASGIApp, limits: Limits) -> None:
+        self.app = app
+        self._limits = limits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request that has a body; others go through."""
+        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
+            await self.app(scope, receive, send)
+            return
+        try:
+            async with asyncio.timeout(self._limits.body_timeout):
+                body = await self._read(scope, receive)
+        except TimeoutError:
+            message = f"The body did not arrive within {self._limits.body_timeout:g} seconds."
+            await HTTPError(408, message, code="body_timeout").response()(scope, receive, send)
+            return
+        except HTTPError as error:
+            await error.response()(scope, receive, send)
+            return
+        if body is not None:
+            await self._serve(body, scope, receive, send)
+
+    async def _read(self, scope: Scope, receive: Receive) -> bytes | None:
+        """The whole body; None if the client is gone. Raises `HTTPError` 413 as soon as it is too long."""
+        limit = self._limits.max_body_bytes
+        declared = Headers(scope=scope).get("content-length", "")
+        received = int(declared) if declared.isdecimal() and int(declared) > limit else 0
+        parts: list[bytes] = []
+        while received <= limit:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return None
+            parts.append(message.get("body", b""))
+            received += len(parts[-1])
+            if received <= limit and not message.get("more_body", False):
+                return b"".join(parts)
+        text = f"The body is over the limit of {limit} bytes."
+        raise HTTPError(413, text, code="request_too_large", headers={"connection": "close"})
+
+    async def _serve(self, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
+        gone = asyncio.create_task(_disconnect(receive))
+        pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def replay() -> Message:
+            return pending.pop() if pending else await asyncio.shield(gone)
+
+        serving = asyncio.ensure_future(self.app(scope, replay, send))
+        try:
+            await asyncio.wait([serving, gone], return_when=asyncio.FIRST_COMPLETED)
+            if serving.done():
+                serving.result()
+        finally:
+            gone.cancel()
+            if not serving.done():
+                serving.cancel()
+                await asyncio.wait([serving])
+
+
+async def _disconnect(receive: Receive) -> Message:
+    while (message := await receive())["type"] != "http.disconnect":
+        pass
+    return message

@@ -1,0 +1,120 @@
+"""Fields that chat and text completions share, and how each becomes a sampling parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+import msgspec
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from ixmodal.engine.request import SamplingParams
+from ixmodal.spec import Limits
+
+
+def _one_is_a_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _token_ids(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    try:
+        return {int(key): bias for key, bias in value.items()}
+    except ValueError:
+        raise ValueError("its keys must be token ids") from None
+
+
+StopText = Annotated[str, Field(min_length=1, max_length=1024)]
+Bias = Annotated[float, Field(ge=-100, le=100)]
+
+
+class StreamOptions(BaseModel):
+    """`stream_options`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    include_usage: bool | None = None
+    include_obfuscation: Literal[False] | None = None
+
+
+class SamplingFields(BaseModel):
+    """What both completion endpoints take. Null means unset everywhere."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+    refused: ClassVar[dict[str, tuple[Any, ...]]] = {}
+    """Fields that this server knows but does not honour, with the values that ask for nothing."""
+
+    model: str = Field(max_length=256)
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    n: int | None = Field(None, ge=1, le=128)
+    max_tokens: int | None = Field(None, ge=0)
+    temperature: float | None = Field(None, ge=0, le=2)
+    top_p: float | None = Field(None, ge=0, le=1)
+    frequency_penalty: float | None = Field(None, ge=-2, le=2)
+    presence_penalty: float | None = Field(None, ge=-2, le=2)
+    seed: int | None = Field(None, ge=-(2**63), lt=2**63)
+    stop: Annotated[list[StopText] | None, BeforeValidator(_one_is_a_list), Field(max_length=4)] = None
+    logit_bias: Annotated[dict[int, Bias] | None, BeforeValidator(_token_ids), Field(max_length=1024)] = None
+    user: str | None = None
+
+    top_k: int | None = Field(None, ge=-1)
+    min_p: float | None = Field(None, ge=0, le=1)
+    repetition_penalty: float | None = Field(None, gt=0, le=10)
+    min_tokens: int | None = Field(None, ge=0)
+    ignore_eos: bool | None = None
+    stop_token_ids: Annotated[list[int] | None, Field(max_length=64)] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse(cls, data: Any) -> Any:
+        """Take out the refused fields that ask for nothing; stop at one that asks for something."""
+        if not isinstance(data, dict):
+            return data
+        for name, neutral in cls.refused.items():
+            if name in data and data[name] is not None and data[name] not in neutral:
+                raise PydanticCustomError(
+                    "unsupported_parameter", "'{param}' is not supported by this server; leave it out.", {"param": name}
+                )
+        return {name: value for name, value in data.items() if name not in cls.refused}
+
+    @model_validator(mode="after")
+    def _stream_options_need_stream(self) -> Self:
+        if self.stream_options is not None and not self.stream:
+            raise ValueError("'stream_options' is only allowed when 'stream' is true")
+        return self
+
+    @property
+    def include_usage(self) -> bool:
+        """True if the stream ends with a chunk of usage."""
+        return bool(self.stream_options and self.stream_options.include_usage)
+
+    def sampling(self, limits: Limits, max_tokens: int | None) -> SamplingParams:
+        """The sampling parameters. Without `max_tokens` an answer is bounded by context and `limits.max_tokens`."""
+        return SamplingParams(
+            max_tokens=limits.max_tokens if max_tokens is None else max_tokens,
+            min_tokens=self.min_tokens or 0,
+            temperature=_or(self.temperature, 1.0),
+            top_k=max(0, self.top_k or 0),
+            top_p=_or(self.top_p, 1.0),
+            min_p=self.min_p or 0.0,
+            repetition_penalty=_or(self.repetition_penalty, 1.0),
+            frequency_penalty=self.frequency_penalty or 0.0,
+            presence_penalty=self.presence_penalty or 0.0,
+            logit_bias=self.logit_bias or {},
+            seed=self.seed,
+            stop=tuple(self.stop or ()),
+            stop_token_ids=tuple(self.stop_token_ids or ()),
+            ignore_eos=bool(self.ignore_eos),
+        )
+
+
+def seeded(sampling: SamplingParams, choices: int) -> Iterable[SamplingParams]:
+    """Sampling parameters of each choice: with a seed, choice k gets seed + k, so that choices differ and repeat."""
+    for index in range(choices):
+        yield msgspec.structs.replace(sampling, seed=sampling.seed + index) if sampling.seed is not None else sampling
+
+
+def _or(value: float | None, default: float) -> float:
+    return default if value is None else value

@@ -1,0 +1,116 @@
+"""SHA-256 sums: computed once, remembered beside the file, and held against the spec."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from pydantic import BaseModel, ValidationError
+
+from ixmodal.errors import WeightsError
+from ixmodal.models.gguf import MAGIC
+from ixmodal.spec import Model
+from ixmodal.weights.job import Job
+
+
+class Record(BaseModel):
+    """The sum that a file had when it had this size (bytes) and this time of change (nanoseconds)."""
+
+    size: int
+    mtime_ns: int
+    sha256: str
+
+
+def verify(model: Model, path: Path) -> None:
+    """Hold a file against the sum that the spec gives, if it gives one.
+
+    A record beside the file spares hashing it again; where none can be written, the file is hashed each time.
+
+    Raises:
+        WeightsError: another sum, or a file that can't be read.
+    """
+    if model.sha256 is None:
+        return
+    try:
+        found = _sum_now(path, _recorded(path))
+        if found == model.sha256 and not model.source.startswith("package://"):
+            _remember(path, found)
+    except OSError as error:
+        raise WeightsError(f"{path} can't be read: {error.strerror}; check the source of {model.id}") from None
+    if found != model.sha256:
+        raise mismatch(str(path), found, model.sha256)
+
+
+def is_intact(model: Model, path: Path) -> bool:
+    """Whether a downloaded file is still what the spec says or, where that is silent, what was downloaded."""
+    record = _recorded(path)
+    expected = model.sha256 or (record.sha256 if record else None)
+    if expected is None:
+        return True
+    intact = _sum_now(path, record) == expected
+    if intact:
+        _remember(path, expected)
+    return intact
+
+
+def settle(job: Job, sha256: str) -> None:
+    """Give the whole file at `job.part` its final name, if it is what it should be.
+
+    Raises:
+        WeightsError: a wrong sum or no GGUF file; nothing is kept.
+    """
+    try:
+        if job.model.sha256 not in (None, sha256):
+            raise mismatch(job.name, sha256, str(job.model.sha256))
+        with job.part.open("rb") as file:
+            start = file.read(16)
+            if job.model.sha256 is None and not start.startswith(MAGIC):
+                raise WeightsError(f"{job.name} is not a GGUF file: it starts with {start!r}; correct the source")
+            now = int(time.time())  # whole seconds: some network volumes keep no more, and the record must still hold
+            os.utime(job.part, (now, now))
+            os.fsync(file.fileno())
+    except WeightsError:
+        job.discard()
+        raise
+    os.replace(job.part, job.target)
+    job.discard()
+    _remember(job.target, sha256)
+
+
+def mismatch(name: str, found: str, declared: str) -> WeightsError:
+    """The error of a file that is not the declared one."""
+    return WeightsError(f"{name} has sha256 {found}, the spec says {declared}; find out which is right and correct it")
+
+
+def hash_file(path: Path) -> str:
+    """The file's sum in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sum_now(path: Path, record: Record | None) -> str:
+    stat = path.stat()
+    if record and (record.size, record.mtime_ns) == (stat.st_size, stat.st_mtime_ns):
+        return record.sha256
+    return hash_file(path)
+
+
+def _record_path(path: Path) -> Path:
+    return path.with_name(path.name + ".verified.json")
+
+
+def _recorded(path: Path) -> Record | None:
+    with suppress(OSError, ValidationError):
+        return Record.model_validate_json(_record_path(path).read_bytes())
+    return None
+
+
+def _remember(path: Path, sha256: str) -> None:
+    stat = path.stat()
+    record = Record(size=stat.st_size, mtime_ns=stat.st_mtime_ns, sha256=sha256)
+    if record != _recorded(path):
+        with suppress(OSError):  # a read-only place: it is hashed again next time
+            _record_path(path).write_text(record.model_dump_json())

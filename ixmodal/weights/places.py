@@ -1,0 +1,95 @@
+"""Where a model's file is, or will be, by its source alone. Nothing a spec says leads out of the directory."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from importlib.resources import files
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
+
+from ixmodal.errors import UnsupportedModelError, WeightsError
+from ixmodal.spec import Model
+
+_SPLIT = re.compile(r"-\d{5}-of-(?!00001)\d{5}\.gguf$", re.IGNORECASE)
+
+
+def shown(model: Model) -> str:
+    """The source as people may see it: no user, no password, no query, in which signatures travel."""
+    return f"{model.source}/{model.file}" if model.file else shown_url(model.source)
+
+
+def shown_url(url: str) -> str:
+    """A URL without user, password, query and fragment."""
+    scheme, _, rest = url.partition("://")
+    authority, slash, path = re.split(r"[?#]", rest, maxsplit=1)[0].partition("/")
+    return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"
+
+
+def refuse_split(model: Model) -> None:
+    """Raise `UnsupportedModelError` for one part of a model that is split over several files."""
+    if _SPLIT.search(model.file or urlsplit(model.source).path):
+        raise UnsupportedModelError(
+            f"{shown(model)} is one part of a split model, which the engine can't load; "
+            "merge the parts with `gguf-split --merge` and name the merged file"
+        )
+
+
+def local_path(model: Model) -> Path | None:
+    """The file of a `package://` or `file://` source; None for what has to be downloaded.
+
+    Raises:
+        WeightsError: there is no such file.
+    """
+    if model.source.startswith("package://"):
+        return _packaged(model.source)
+    if not model.source.startswith("file://"):
+        return None
+    path = Path(unquote(model.source.removeprefix("file://")))
+    if not path.is_absolute():
+        raise WeightsError(f"{model.source} is no absolute path; write file:///directory/file.gguf")
+    if not path.is_file():
+        problem = "is not a file" if path.exists() else "does not exist"
+        raise WeightsError(f"{path} {problem}; correct the source of the model {model.id}")
+    return path
+
+
+def _packaged(source: str) -> Path:
+    room = Path(str(files("ixmodal.models")))
+    shipped = {path.parent.name: path for path in room.glob("*/*.gguf") if path.stem == path.parent.name}
+    if path := shipped.get(source.removeprefix("package://")):
+        return path
+    names = ", ".join(f"package://{name}" for name in sorted(shipped)) or "no model"
+    raise WeightsError(f"{source} does not exist; the package holds {names}")
+
+
+def target_path(model: Model, directory: Path) -> Path:
+    """Where the file of an `hf://` or `https://` source belongs below `directory`.
+
+    Raises:
+        WeightsError: a source that names no file, or one outside the directory.
+    """
+    if model.source.startswith("hf://"):
+        revision = quote(model.revision or "main", safe="")
+        return _below(
+            directory, model, "hf", *model.source.removeprefix("hf://").split("/"), revision, model.file or ""
+        )
+    try:
+        url = urlsplit(model.source)
+        host = url.hostname or ""
+    except ValueError:
+        raise WeightsError(f"the source of the model {model.id} is no valid URL; correct it") from None
+    basename = unquote(url.path).rpartition("/")[2]
+    key = hashlib.sha256(model.source.encode()).hexdigest()[:12]
+    return _below(directory, model, "https", _plain(host), key, _plain(basename))
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]", "_", name)
+
+
+def _below(directory: Path, model: Model, *parts: str) -> Path:
+    names = "/".join(parts).split("/")
+    if any(name in ("", ".", "..") or "\\" in name or "\0" in name for name in names):
+        raise WeightsError(f"{shown(model)} names no file that can be kept; correct the source of the model {model.id}")
+    return directory.joinpath(*names)

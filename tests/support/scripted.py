@@ -1,0 +1,36 @@
+"""A server whose engine follows a script (see `ixmodal.backends.scripted`): in-process, or under a real uvicorn."""
+
+from __future__ import annotations
+
+from starlette.applications import Starlette
+
+from ixmodal.engine.client import EngineClient
+from ixmodal.engine.messages import Load
+from ixmodal.runtime import Progress, Runtime
+from ixmodal.server.app import create_app
+from ixmodal.spec import App, Model
+from ixmodal.spec_sources import load_spec
+
+
+async def open_scripted(model: Model, spec: App, _progress: Progress) -> EngineClient:
+    """An engine that follows its script; the model's `chat_template` and sizes are honoured."""
+    load = Load(
+        backend="scripted",
+        path="scripted",
+        slots=model.slots,
+        batch_size=model.batch_size,
+        threads=1,
+        context_length=model.context_length,
+        chat_template=model.chat_template,
+    )
+    return EngineClient(load, spec.limits, spec.endpoint.max_queued)
+
+
+def scripted_app(spec: App) -> Starlette:
+    """The application over scripted engines."""
+    return create_app(Runtime(spec, open_scripted))
+
+
+def build() -> Starlette:
+    """For `uvicorn --factory tests.support.scripted:build`, with the spec of the environment."""
+    return scripted_app(load_spec())

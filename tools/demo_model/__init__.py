@@ -1,0 +1,1 @@
+"""Tooling that trains, exports and evaluates the demonstration model shipped in ``ixmodal``."""
