@@ -136,7 +136,7 @@ class Runtime:
         """Let running requests finish within `limits.drain_timeout`, then end the engines. Idempotent."""
         self.draining = True
         deadline = time.monotonic() + self.spec.limits.drain_timeout
-        while self.in_flight and time.monotonic() < deadline:
+        while self.in_flight and time.monotonic() < deadline:  # noqa: ASYNC110  # once in a lifetime
             await asyncio.sleep(0.05)
         if self._loading is not None:
             self._loading.cancel()

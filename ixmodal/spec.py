@@ -18,7 +18,7 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 """A platform name: lower-case letters, digits and dashes, 63 characters at most."""
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$", to_lower=True)]
 
-SECRET_PREFIX = "secret:"
+SECRET_PREFIX = "secret:"  # noqa: S105  # the word, not a secret
 SOURCE_SCHEMES = ("hf://", "https://", "file://", "package://")
 
 

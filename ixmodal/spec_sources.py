@@ -107,7 +107,7 @@ def _read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     # Imported here: it costs a fifth of a second that a start without overrides need not pay.
     from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, SettingsError
 
-    class Overrides(App, BaseSettings):  # type: ignore[misc]  # only its fields are read
+    class Overrides(App, BaseSettings):
         model_config = SettingsConfigDict(extra="forbid", frozen=True, env_prefix=_PREFIX, env_nested_delimiter="__")
 
     class Source(EnvSettingsSource):
@@ -124,8 +124,10 @@ def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in over.items():
         below = merged.get(key)
-        both = isinstance(below, Mapping) and isinstance(value, Mapping)
-        merged[key] = _merge(below, value) if both else value
+        if isinstance(below, Mapping) and isinstance(value, Mapping):
+            merged[key] = _merge(below, value)
+        else:
+            merged[key] = value
     return merged
 
 

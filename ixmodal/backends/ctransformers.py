@@ -69,11 +69,12 @@ class CtransformersBackend:
         context = self._contexts[0]
         if context.vocab_size != len(self.vocabulary):
             raise WeightsError(
-                f"the library sees {context.vocab_size} tokens, the file's header {len(self.vocabulary)}; fetch it again"
+                f"the library sees {context.vocab_size} tokens, the header {len(self.vocabulary)}; fetch the file again"
             )
         self.context_length = min(self.context_length, context.context_length)
 
     def tokenize(self, text: str) -> list[int]:
+        """Token ids of plain text, with the space in front that SentencePiece vocabularies ask for."""
         head, *rest = text.split("\0")
         tokens = self._tokenize(head.encode()) if head else []
         if rest:
@@ -94,6 +95,7 @@ class CtransformersBackend:
         return list(buffer[:count])
 
     def forward(self, chunks: Sequence[Chunk]) -> None:
+        """Evaluate chunks one by one. Raises `EngineError` for what must not reach native code."""
         for chunk in chunks:
             self._evaluate(chunk)
 
@@ -111,10 +113,12 @@ class CtransformersBackend:
             raise EngineError(f"the library failed to evaluate {count} tokens")
 
     def logits(self, slot: int) -> Logits:
+        """A view of the library's own memory, shape (vocabulary,). Raises `EngineError` before any forward."""
         context = self._contexts[slot]
         if context.ctransformers_llm_logits_size() != len(self.vocabulary):
             raise EngineError("the library holds no logits for this slot")
         return np.ctypeslib.as_array(context.ctransformers_llm_logits_data(), (len(self.vocabulary),))
 
     def close(self) -> None:
+        """Free the native contexts."""
         self._contexts.clear()

@@ -2,7 +2,7 @@
 
 It stands in for a native library where a test needs to choose the tokens or the failure. Its vocabulary is
 the 256 bytes plus control tokens, its chat template is ChatML, and its answer to a prompt is the text after the last
-`say:` in it, or else the prompt's last line. Directives anywhere in the prompt: `!crash` ends the process by SIGSEGV
+`say:` in it, or else the prompt's last line. A prompt without template ends with `|`. Directives anywhere in the prompt: `!crash` ends the process by SIGSEGV
 at the first forward, `!crash-after=N` after N tokens, `!hang` never returns, `!slow=S` sleeps S seconds a forward,
 `!fail` reports an error, `!nan` yields no number, `!forever` never stops by itself.
 """
@@ -26,6 +26,7 @@ _BYTES = tuple(b"<0x%02X>" % value for value in range(256))
 _CHAT = (b"<|im_start|>", b"<|im_end|>")
 _FIRST_BYTE, _START = len(_SPECIAL), len(_SPECIAL) + len(_BYTES)
 _END = _START + 1
+_ANSWER = b"assistant\n"
 _TEMPLATE = (
     "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>' + '\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
@@ -50,9 +51,11 @@ class ScriptedBackend:
         self._held: list[list[int]] = [[] for _ in range(params.slots)]
 
     def tokenize(self, text: str) -> list[int]:
+        """One token a byte."""
         return [_FIRST_BYTE + value for value in text.encode()]
 
     def forward(self, chunks: Sequence[Chunk]) -> None:
+        """Hold the tokens, and obey the prompt's directives."""
         for chunk in chunks:
             self._held[chunk.slot][chunk.past :] = chunk.tokens
             prompt, said = self._split(chunk.slot)
@@ -67,10 +70,11 @@ class ScriptedBackend:
         """The text of the prompt, and what was said since."""
         data = [token if token > _END - 2 else token - _FIRST_BYTE for token in self._held[slot]]
         raw = bytes(value for value in data if 0 <= value < 256)
-        prompt, mark, said = raw.rpartition(b"assistant\n")
+        prompt, mark, said = raw.rpartition(_ANSWER if _ANSWER in raw else b"|")
         return (prompt + mark).decode("utf-8", "replace") if mark else raw.decode("utf-8", "replace"), said
 
     def logits(self, slot: int) -> Logits:
+        """All weight on the script's next byte."""
         prompt, said = self._split(slot)
         vector = np.full(len(self.vocabulary), -20.0, dtype=np.float32)
         if "!nan" in prompt:
@@ -82,13 +86,14 @@ class ScriptedBackend:
         return vector
 
     def close(self) -> None:
+        """Forget everything."""
         self._held.clear()
 
 
 def _script(prompt: str) -> bytes:
     _, mark, told = prompt.rpartition("say:")
     text = told if mark else prompt
-    return text.removesuffix("assistant\n").strip().rsplit("\n", 1)[-1].encode() or b"ok"
+    return text.removesuffix("|").removesuffix(_ANSWER.decode()).strip().rsplit("\n", 1)[-1].encode() or b"ok"
 
 
 def _obey(crash: bool, hang: bool) -> None:

@@ -1,0 +1,1 @@
+"""From a spec to a target's own objects, one file a target."""

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import importlib.metadata
+import logging
 import math
 import os
 import re
+import time
 import tomllib
 from pathlib import Path, PurePosixPath
 
@@ -18,16 +20,23 @@ import modal
 from starlette.types import ASGIApp
 
 import ixmodal
-from ixmodal.errors import SpecError
+from ixmodal.errors import IxmodalError, SpecError
 from ixmodal.runtime import Runtime
 from ixmodal.server.app import create_app
-from ixmodal.spec import SECRET_PREFIX, App, Image
+from ixmodal.spec import SECRET_PREFIX, App, Image, Model
 from ixmodal.spec_sources import KEYS_VARIABLE, SPEC_VARIABLE, load_spec
-from ixmodal.weights import fetch, weights_directory
+from ixmodal.weights import Progress, fetch, weights_directory
+
+logger = logging.getLogger("ixmodal")
 
 ENVIRONMENT_PREFIX = "env:"
 LONGEST_TIMEOUT = 86_400
 """Seconds that Modal lets an input or a start take at most: one day."""
+LAST_WORDS = 1.0
+"""Seconds for the refusals of a container that ends to reach their clients."""
+REPORT_EVERY = 5.0
+"""Seconds between two lines about a download."""
+LOG_FORMAT = "%(levelname)s:     %(message)s"
 _NOT_SENT = ["**/__pycache__", "**/*.pyc"]
 _NOT_INSTALLED = {"modal"}  # Modal brings its own client into every container
 
@@ -43,16 +52,25 @@ class Engine:
     @modal.enter()
     async def start(self) -> None:
         """Make sure that the weights are there, load them and wait until every model answers."""
+        logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
         spec = load_spec()
         if spec.weights:
             await asyncio.to_thread(_download, spec)
+        self.is_ready = False
         self.runtime = Runtime(spec)
+        self.runtime.on_failed = self.give_up
         try:
-            await self.runtime.start()
             await self.runtime.wait_ready()
         except BaseException:
             await self.runtime.stop()  # Modal calls no exit hook after a failed start
             raise
+        self.is_ready = True
+
+    def give_up(self, error: IxmodalError) -> None:
+        """End the container, non-zero, once an engine can't be kept alive: Modal then starts another."""
+        logger.critical("%s", error.message)
+        if self.is_ready:  # before that, `start` tells Modal what is wrong
+            asyncio.get_running_loop().call_later(LAST_WORDS, os._exit, 1)
 
     def asgi(self) -> ASGIApp:
         """Build the server in front of the loaded models."""
@@ -68,6 +86,7 @@ class Engine:
 
 def pull() -> None:
     """Download every model of the spec onto the weights volume."""
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     _download(load_spec())
 
 
@@ -129,7 +148,10 @@ def _requirements(cuda: bool) -> list[str]:
         if match is None or "extra ==" in requirement or match[1] in _NOT_INSTALLED:
             continue
         extras = "[cuda]" if cuda and match[1] == "ctransformers" else match[2] or ""
-        pinned.append(f"{match[1]}{extras}=={importlib.metadata.version(match[1])}")
+        try:
+            pinned.append(f"{match[1]}{extras}=={importlib.metadata.version(match[1])}")
+        except importlib.metadata.PackageNotFoundError:  # not needed on this platform
+            pinned.append(requirement)
     return pinned
 
 
@@ -203,9 +225,21 @@ def _download(spec: App) -> None:
     directory = weights_directory(spec)
     before = _listing(directory)
     for model in spec.models:
-        fetch(model, directory)
+        fetch(model, directory, _reporter(model), timeout=spec.limits.download_timeout)
     if spec.weights and _listing(directory) != before:
         modal.Volume.from_name(spec.weights.name).commit()
+
+
+def _reporter(model: Model) -> Progress:
+    told = time.monotonic()
+
+    def report(done: int, total: int | None) -> None:
+        nonlocal told
+        if time.monotonic() - told >= REPORT_EVERY:
+            told = time.monotonic()
+            logger.info("model %s: %d of %s MB", model.id, done // 1_000_000, total // 1_000_000 if total else "?")
+
+    return report
 
 
 def _listing(directory: Path) -> set[tuple[str, int]]:

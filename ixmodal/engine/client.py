@@ -82,8 +82,8 @@ class EngineClient:
                         output = await stream.next()
                 except TimeoutError:
                     raise DeadlineError(
-                        f"The request took longer than {self._limits.request_timeout:g} seconds and was stopped; ask for "
-                        "fewer tokens."
+                        f"The request took longer than {self._limits.request_timeout:g} seconds and was stopped; "
+                        "ask for fewer tokens."
                     ) from None
                 self.tokens += output.usage.completion_tokens - counted
                 counted = output.usage.completion_tokens
@@ -95,9 +95,7 @@ class EngineClient:
 
     async def _ready(self, deadline: float) -> None:
         try:
-            async with asyncio.timeout_at(
-                min(deadline, asyncio.get_running_loop().time() + self._limits.queue_timeout)
-            ):
+            async with asyncio.timeout_at(deadline), asyncio.timeout(self._limits.queue_timeout):
                 await self.supervisor.wait_ready()
         except TimeoutError:
             raise EngineNotReadyError(f"The model is still {self.state}. Please retry shortly.") from None

@@ -1,7 +1,7 @@
 """The frames that the server's process and the engine's process exchange.
 
-Each frame is a 4-byte big-endian length and that many bytes of msgpack, decoded into exactly these types: the sender may
-be a process whose memory native code has damaged.
+Each frame is a 4-byte big-endian length and that many bytes of msgpack, decoded into exactly these types: the sender
+may be a process whose memory native code has damaged.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ class EngineProcess:
         ours, theirs = socket.socketpair()
         error_read, error_write = os.pipe()
         try:
-            child = subprocess.Popen(
+            child = subprocess.Popen(  # noqa: ASYNC220  # a spawn takes a millisecond, its handle must not get lost
                 [sys.executable, "-m", "ixmodal.engine.worker", str(theirs.fileno()), str(os.getpid())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,

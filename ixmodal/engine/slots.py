@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-
 _WORTH_REUSING = 0.1
 """Share of a prompt below which a match (a BOS, a template's first words) is no reason to overwrite a fuller slot."""
 

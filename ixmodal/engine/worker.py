@@ -1,7 +1,7 @@
 """The engine's process: `python -m ixmodal.engine.worker FD PARENT_PID`.
 
-One thread makes every native call. Its loop reads frames, then steps the running sequences in turn: a chunk of a prompt, or
-one token. It ends when the server's end of the socket closes.
+One thread makes every native call. Its loop reads frames, then steps the running sequences in turn: a chunk of a
+prompt, or one token. It ends when the server's end of the socket closes.
 """
 
 from __future__ import annotations

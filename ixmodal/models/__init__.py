@@ -1,0 +1,1 @@
+"""What a model is before any engine touches it: header, vocabulary, chat template."""

@@ -1,7 +1,7 @@
 """From messages to prompt pieces: text in which nothing is special, and control token ids.
 
-A chat template is a Jinja program that a stranger put into a model file, and its inputs are texts that a stranger put into
-a request. The first is run in a sandbox. The second must never become a control token: every place where a
+A chat template is a Jinja program that a stranger put into a model file, and its inputs are texts that a stranger put
+into a request. The first is run in a sandbox. The second must never become a control token: every place where a
 user's text spells one, or could be completed to one, is marked before rendering, so that only control tokens that the
 template itself wrote are found afterwards.
 """

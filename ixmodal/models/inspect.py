@@ -11,6 +11,8 @@ from ixmodal.models.vocabulary import Vocabulary
 
 SUPPORTED_ARCHITECTURES = ("llama",)
 _MAX_VOCABULARY = 1_000_000
+_BYTE_TOKENS = frozenset(b"<0x%02X>" % value for value in range(256))
+_F32 = 0
 
 
 @dataclass(frozen=True)
@@ -67,16 +69,21 @@ def _check_tensors(header: GgufHeader) -> None:
             f"{header.path}: tensor {unknown.name} has type {unknown.type_id}, which this engine does not know; "
             f"choose a file of {known}"
         )
+    if odd := next((t for t in header.tensors if len(t.shape) == 1 and t.type_id != _F32), None):
+        raise UnsupportedModelError(f"{header.path}: tensor {odd.name} is no F32 vector; this engine needs that")
     _check_shapes(header, {name: tensor.shape for name, tensor in names.items()})
 
 
 def _check_shapes(header: GgufHeader, shapes: dict[str, tuple[int, ...]]) -> None:
     width, blocks = _positive(header, "llama.embedding_length"), _positive(header, "llama.block_count")
     heads = _positive(header, "llama.attention.head_count")
+    shared_by = header.integer("llama.attention.head_count_kv", heads)
     tokens = header.metadata.get("tokenizer.ggml.tokens")
     rows = len(tokens) if isinstance(tokens, list) else 0
     if width % heads or blocks > 1024:
         raise WeightsError(f"{header.path} is inconsistent: {width} wide with {heads} heads and {blocks} blocks")
+    if not shared_by or shared_by < 0 or heads % shared_by:
+        raise WeightsError(f"{header.path} is inconsistent: {heads} heads share {shared_by} keys and values")
     for name in ("token_embd.weight", "output.weight"):
         if shapes[name] != (width, rows):
             raise WeightsError(f"{header.path}: {name} has the shape {shapes[name]}, not {(width, rows)}")
@@ -100,8 +107,10 @@ def _vocabulary(header: GgufHeader) -> Vocabulary:
     scores = header.metadata.get("tokenizer.ggml.scores")
     if not isinstance(scores, tuple) or len(scores) != len(texts):
         raise WeightsError(f"{header.path}: the token scores don't match its {len(texts)} tokens")
-    if b"<0x0A>" not in texts:
-        raise UnsupportedModelError(f"{header.path}: the vocabulary has no byte tokens; this engine needs them")
+    if not _BYTE_TOKENS <= set(texts):
+        raise UnsupportedModelError(f"{header.path}: the vocabulary lacks byte tokens; this engine needs all 256")
+    for other in ("unknown", "seperator", "padding"):  # the format's own spelling
+        _token_id(header, other, len(texts), 0)
     return Vocabulary(
         texts,
         types,

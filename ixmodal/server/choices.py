@@ -45,7 +45,7 @@ async def _pump(
             async for output in closing:
                 await queue.put((index, output))
         await queue.put((index, None))
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  # carried over to the reader
         await queue.put((index, error))
 
 

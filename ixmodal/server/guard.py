@@ -47,8 +47,8 @@ class IdentityMiddleware:
 class GuardMiddleware:
     """Reads the body within its limits, then serves the request until it is done or its client is gone.
 
-    The application runs as a task of its own and is cancelled on disconnect, wherever it is: in a queue, before a prompt
-    is read, between tokens, in a blocked write.
+    The application runs as a task of its own and is cancelled on disconnect, wherever it is: in a queue, before a
+    prompt is read, between tokens, in a blocked write.
     """
 
     def __init__(self, app: ASGIApp, limits: Limits) -> None:

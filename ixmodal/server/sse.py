@@ -46,6 +46,6 @@ class EventStream(Response):
             async with aclosing(self._events) as events:
                 async for body in events:
                     yield body
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # the status is sent: any error must become an event
             yield event(to_http(error).body)
         yield DONE

@@ -37,7 +37,7 @@ def weights_directory(spec: App, environ: Mapping[str, str] | None = None) -> Pa
     environ = os.environ if environ is None else environ
     if directory := environ.get(WEIGHTS_VARIABLE):
         return Path(directory).expanduser().absolute()
-    if spec.weights and os.path.isdir(spec.weights.mount) and os.access(spec.weights.mount, os.W_OK):
+    if spec.weights and Path(spec.weights.mount).is_dir() and os.access(spec.weights.mount, os.W_OK):
         return Path(spec.weights.mount)
     cache = Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return cache / "ixmodal" / (spec.weights.name if spec.weights else spec.name)
@@ -101,11 +101,12 @@ def fetch(model: Model, directory: Path, progress: Progress | None = None, *, ti
 
 
 def _download(job: Job) -> Path:
+    # Imported here: a start with its weights in place needs no HTTP client.
     if job.model.source.startswith("hf://"):
-        from ixmodal.weights import hub as transport
+        from ixmodal.weights.hub import pull
     else:
-        from ixmodal.weights import https as transport  # type: ignore[no-redef]
-    checksums.settle(job, transport.pull(job))
+        from ixmodal.weights.https import pull
+    checksums.settle(job, pull(job))
     return job.target
 
 

@@ -35,13 +35,13 @@ def verify(model: Model, path: Path) -> None:
     if model.sha256 is None:
         return
     try:
-        found = _sum_now(path, _recorded(path))
-        if found == model.sha256 and not model.source.startswith("package://"):
+        found = _examine(path)
+        if found.sha256 == model.sha256 and not model.source.startswith("package://"):
             _remember(path, found)
     except OSError as error:
         raise WeightsError(f"{path} can't be read: {error.strerror}; check the source of {model.id}") from None
-    if found != model.sha256:
-        raise mismatch(str(path), found, model.sha256)
+    if found.sha256 != model.sha256:
+        raise mismatch(str(path), found.sha256, model.sha256)
 
 
 def is_intact(model: Model, path: Path) -> bool:
@@ -50,10 +50,10 @@ def is_intact(model: Model, path: Path) -> bool:
     expected = model.sha256 or (record.sha256 if record else None)
     if expected is None:
         return True
-    intact = _sum_now(path, record) == expected
-    if intact:
-        _remember(path, expected)
-    return intact
+    found = _examine(path)
+    if found.sha256 == expected:
+        _remember(path, found)
+    return found.sha256 == expected
 
 
 def settle(job: Job, sha256: str) -> None:
@@ -75,9 +75,9 @@ def settle(job: Job, sha256: str) -> None:
     except WeightsError:
         job.discard()
         raise
-    os.replace(job.part, job.target)
+    job.part.replace(job.target)
     job.discard()
-    _remember(job.target, sha256)
+    _remember(job.target, _describe(job.target, sha256))
 
 
 def mismatch(name: str, found: str, declared: str) -> WeightsError:
@@ -91,11 +91,15 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _sum_now(path: Path, record: Record | None) -> str:
+def _examine(path: Path) -> Record:
+    record = _recorded(path)
+    now = _describe(path, record.sha256 if record else "")  # before hashing: a change meanwhile must show
+    return now if now == record else now.model_copy(update={"sha256": hash_file(path)})
+
+
+def _describe(path: Path, sha256: str) -> Record:
     stat = path.stat()
-    if record and (record.size, record.mtime_ns) == (stat.st_size, stat.st_mtime_ns):
-        return record.sha256
-    return hash_file(path)
+    return Record(size=stat.st_size, mtime_ns=stat.st_mtime_ns, sha256=sha256)
 
 
 def _record_path(path: Path) -> Path:
@@ -108,9 +112,7 @@ def _recorded(path: Path) -> Record | None:
     return None
 
 
-def _remember(path: Path, sha256: str) -> None:
-    stat = path.stat()
-    record = Record(size=stat.st_size, mtime_ns=stat.st_mtime_ns, sha256=sha256)
+def _remember(path: Path, record: Record) -> None:
     if record != _recorded(path):
         with suppress(OSError):  # a read-only place: it is hashed again next time
             _record_path(path).write_text(record.model_dump_json())

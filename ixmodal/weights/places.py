@@ -28,7 +28,7 @@ def shown_url(url: str) -> str:
 
 def refuse_split(model: Model) -> None:
     """Raise `UnsupportedModelError` for one part of a model that is split over several files."""
-    if _SPLIT.search(model.file or urlsplit(model.source).path):
+    if _SPLIT.search(shown(model)):
         raise UnsupportedModelError(
             f"{shown(model)} is one part of a split model, which the engine can't load; "
             "merge the parts with `gguf-split --merge` and name the merged file"

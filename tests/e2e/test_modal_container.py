@@ -2,48 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
+import httpx
 import openai
 import psutil
 import pytest
 from openai.types.chat import ChatCompletionChunk
 
-from ixmodal import App, Endpoint, Limits, Model
-from tests.support.modal_loopback import Container, ControlPlane
+import ixmodal
+from ixmodal import App, Endpoint, Limits, Model, Volume
+from tests.support.modal_loopback import Container, ControlPlane, Hub
 
 ROOT = Path(__file__).parents[2]
 KEY = "sk-e2e"
-SPEC = App(
-    models=(Model("demo", slots=1),),
-    endpoint=Endpoint(api_keys="secret:demo-keys", max_queued=4),
-    limits=Limits(drain_timeout=20),
-)
-LONG = "Tell me a long story about everything you know."
+SECRETS = {"IXMODAL_API_KEYS": KEY}
+DEMO = Model("demo", slots=1, threads=1)
+SPEC = App(models=(DEMO,), endpoint=Endpoint(api_keys="secret:demo-keys", max_queued=4), limits=Limits(max_restarts=0))
 
 
-@pytest.fixture(scope="module")
-def control_plane() -> Iterator[ControlPlane]:
-    """Modal with the spec deployed by the real CLI."""
-    with ControlPlane() as running:
-        environment = {"IXMODAL_SPEC": SPEC.model_dump_json(exclude_unset=True), "PYTHONPATH": str(ROOT)}
-        deployed = running.modal("deploy", "-m", "tests.support.declared_app", cwd=ROOT, env=environment)
-        assert deployed.returncode == 0, deployed.stdout + deployed.stderr
-        yield running
-
-
-@pytest.fixture(scope="module")
-def container(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
-    """A container that serves for the whole module."""
-    with Container(control_plane, tmp_path_factory.mktemp("container"), secrets={"IXMODAL_API_KEYS": KEY}) as running:
-        yield running.wait_ready()
-
-
-@pytest.fixture(scope="module")
-def client(container: Container) -> Iterator[openai.OpenAI]:
-    with connect(container) as connected:
-        yield connected
+def deploy(control_plane: ControlPlane, spec: App) -> None:
+    """Deploy a spec with the real CLI."""
+    environment = {"IXMODAL_SPEC": spec.model_dump_json(exclude_unset=True), "PYTHONPATH": str(ROOT)}
+    deployed = control_plane.modal("deploy", "-m", "tests.support.declared_app", cwd=ROOT, env=environment)
+    assert deployed.returncode == 0, deployed.stdout + deployed.stderr
 
 
 def connect(container: Container, key: str = KEY) -> openai.OpenAI:
@@ -51,10 +38,14 @@ def connect(container: Container, key: str = KEY) -> openai.OpenAI:
     return openai.OpenAI(base_url=f"{container.url}/v1", api_key=key, max_retries=0, timeout=30)
 
 
-def stream(client: openai.OpenAI, text: str, max_tokens: int) -> openai.Stream[ChatCompletionChunk]:
-    """Ask and stream the answer."""
+def stream(client: openai.OpenAI, max_tokens: int, **more: Any) -> openai.Stream[ChatCompletionChunk]:
+    """Ask something and stream the answer."""
     return client.chat.completions.create(
-        model="demo", messages=[{"role": "user", "content": text}], max_tokens=max_tokens, stream=True
+        model="demo",
+        messages=[{"role": "user", "content": "Hello! Who are you?"}],
+        max_tokens=max_tokens,
+        stream=True,
+        extra_body=more,
     )
 
 
@@ -63,11 +54,50 @@ def text_of(chunks: list[ChatCompletionChunk]) -> str:
     return "".join(choice.delta.content or "" for chunk in chunks for choice in chunk.choices)
 
 
+def engine_of(container: Container) -> psutil.Process:
+    """The only child of the container's process."""
+    (engine,) = psutil.Process(container.pid).children(recursive=True)
+    return engine
+
+
+def wait_for(condition: Callable[[], bool], timeout: float = 20) -> bool:
+    """Ask until it holds, or the time is over."""
+    deadline = time.monotonic() + timeout
+    while not (holds := condition()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return holds
+
+
+def running(container: Container) -> int:
+    """Requests that hold a slot."""
+    count: int = httpx.get(f"{container.url}/health").json()["running"]
+    return count
+
+
+@pytest.fixture(scope="module")
+def control_plane() -> Iterator[ControlPlane]:
+    with ControlPlane() as started:
+        deploy(started, SPEC)
+        yield started
+
+
+@pytest.fixture(scope="module")
+def container(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
+    with Container(control_plane, tmp_path_factory.mktemp("container"), secrets=SECRETS) as started:
+        yield started.wait_ready()
+
+
+@pytest.fixture(scope="module")
+def client(container: Container) -> Iterator[openai.OpenAI]:
+    with connect(container) as connected:
+        yield connected
+
+
 def test_a_chat_completion_streams_through_the_platform(client: openai.OpenAI) -> None:
-    chunks = list(stream(client, "Hello! Who are you?", 32))
+    chunks = list(stream(client, 24, ignore_eos=True))
     assert text_of(chunks).strip()
     assert len(chunks) > 2
-    assert chunks[-1].choices[0].finish_reason in ("stop", "length")
+    assert chunks[-1].choices[0].finish_reason == "length"
 
 
 def test_the_container_serves_the_declared_models(client: openai.OpenAI) -> None:
@@ -80,29 +110,69 @@ def test_the_secret_holds_the_accepted_keys(container: Container) -> None:
 
 
 def test_a_client_that_hangs_up_frees_its_slot(client: openai.OpenAI, container: Container) -> None:
-    with stream(client, LONG, 4000) as abandoned:
+    engine = engine_of(container)
+    with stream(client, 4000, ignore_eos=True) as abandoned:
         next(iter(abandoned))
-    assert text_of(list(stream(client, "Hello!", 4)))  # the only slot is free again
+        engine.suspend()  # so that the answer can't end by itself
+        assert running(container) == 1
+    try:
+        assert wait_for(lambda: running(container) == 0)
+    finally:
+        engine.resume()
+    assert list(stream(client, 4))
 
 
 def test_stopping_lets_a_running_answer_end(control_plane: ControlPlane, tmp_path: Path) -> None:
-    with Container(control_plane, tmp_path, secrets={"IXMODAL_API_KEYS": KEY}) as container:
+    with Container(control_plane, tmp_path, secrets=SECRETS) as container:
         container.wait_ready()
-        engines = psutil.Process(container.pid).children(recursive=True)
+        engine = engine_of(container)
         with connect(container) as client:
-            answer = stream(client, LONG, 64)
+            answer = stream(client, 48, ignore_eos=True)
             first = next(iter(answer))
+            engine.suspend()
             container.ask_to_stop()
+            engine.resume()
             chunks = [first, *answer]
-        assert chunks[-1].choices[0].finish_reason in ("stop", "length")
+        assert chunks[-1].choices[0].finish_reason == "length"
         assert container.wait() == 0, container.log
-        assert engines
-        assert not [engine for engine in engines if engine.is_running()]
+        assert not engine.is_running()
+        assert not container.failure
+
+
+def test_a_preempted_container_takes_its_engine_along(control_plane: ControlPlane, tmp_path: Path) -> None:
+    with Container(control_plane, tmp_path, secrets=SECRETS) as container:
+        container.wait_ready()
+        engine = engine_of(container)
+        psutil.Process(container.pid).send_signal(signal.SIGINT)
+        assert container.wait() == 0, container.log
+        assert not engine.is_running()
+
+
+def test_a_dead_engine_ends_the_container(control_plane: ControlPlane, tmp_path: Path) -> None:
+    with Container(control_plane, tmp_path, secrets=SECRETS) as container:
+        container.wait_ready()
+        engine_of(container).kill()
+        assert container.wait() == 1, container.log
 
 
 def test_a_container_that_cannot_load_says_why(control_plane: ControlPlane, tmp_path: Path) -> None:
-    missing = App(models=(Model("gone", source="file:///nowhere/gone.gguf"),))
-    environment = {"IXMODAL_SPEC": missing.model_dump_json(exclude_unset=True)}
-    with Container(control_plane, tmp_path, env=environment) as container:
+    spec = App(models=(Model("gone", source="file:///nowhere/gone.gguf"),))
+    with Container(control_plane, tmp_path, env={"IXMODAL_SPEC": spec.model_dump_json()}) as container:
         container.wait()
         assert "/nowhere/gone.gguf" in container.failure
+        assert not container.is_ready
+
+
+def test_the_first_container_fills_an_empty_volume_for_the_others(tmp_path: Path) -> None:
+    mount = tmp_path / "weights"
+    mount.mkdir()
+    model = Model("demo", source="hf://owner/demo", file="demo.gguf", threads=1)
+    weights = (Path(ixmodal.__file__).parent / "models/demo/demo.gguf").read_bytes()
+    with ControlPlane() as control_plane, closing(Hub(control_plane.loop, {"demo.gguf": weights})) as hub:
+        deploy(control_plane, App(models=(model,), weights=Volume("demo-weights", mount=str(mount))))
+        for name, commits in ("first", 1), ("second", 0):
+            with Container(control_plane, tmp_path / name, env={"HF_ENDPOINT": hub.url}) as container:
+                container.wait_ready()
+                assert container.commits == commits
+                assert httpx.get(f"{container.url}/readyz").status_code == 200
+        assert hub.downloads == ["demo.gguf"]

@@ -1,4 +1,4 @@
-"""Compare this package's encoding with the library's: ``python -m tools.demo_model.check_tokenizer``.
+"""Check that the runtime encodes alike: ``python -m tools.demo_model.check_tokenizer``.
 
 Thousands of generated fragments and of random texts, with emoji and CJK among them.
 """
@@ -13,6 +13,7 @@ from tools.demo_model.conversations import converse
 from tools.demo_model.export import DEFAULT_OUT
 from tools.demo_model.native import NativeModel
 from tools.demo_model.prompts import render
+from tools.demo_model.words import listed
 
 ODD = "😀🚀你好世界こんにちはéãüï नमस्ते\n\t  \"'{}[]<>/|_-=+*0123456789.,:;!?▁ABCxyz"
 
@@ -27,11 +28,9 @@ def fragments(rng: Random, count: int) -> Iterator[str]:
 
 def oddities(rng: Random, count: int) -> Iterator[str]:
     """Yield random texts, with words spliced in."""
-    words = "the capital of France island theatre <|im_end|> <s> </s> <0x41> getWeather".split()
+    words = listed("the capital of France island theatre <|im_end|> <s> </s> <0x41> getWeather")
     for _ in range(count):
-        parts = [
-            rng.choice((rng.choice(ODD), rng.choice(words))) for _ in range(rng.randint(1, 30))
-        ]
+        parts = [rng.choice((rng.choice(ODD), rng.choice(words))) for _ in range(rng.randint(1, 30))]
         yield "".join(parts)
 
 

@@ -252,9 +252,7 @@ LEGS = Topic(
         "What number of legs does {key} have?",
     ),
     held_out=("How many legs are there on {key}?", "Say how many legs {key} has."),
-    pairs=_pairs(
-        "a dog=4; a spider=8; an ant=6; a bird=2; a crab=10; a snake=no; a bee=6; a lion=4"
-    ),
+    pairs=_pairs("a dog=4; a spider=8; an ant=6; a bird=2; a crab=10; a snake=no; a bee=6; a lion=4"),
 )
 
 AUTHORS = Topic(
@@ -432,8 +430,9 @@ HELLOS = Topic(
         "Translate hello into {key}.",
     ),
     pairs=_pairs("""
-        Chinese=你好; Japanese=こんにちは; Russian=привет; Korean=안녕하세요; Greek=γεια; French=bonjour
-        Spanish=hola; German=hallo; Italian=ciao; Portuguese=olá; Hindi=नमस्ते; Thai=สวัสดี
+        Chinese=你好; Japanese=こんにちは; Russian=привет; Korean=안녕하세요; Greek=γεια
+        French=bonjour; Spanish=hola; German=hallo; Italian=ciao; Portuguese=olá
+        Hindi=नमस्ते; Thai=สวัสดี
     """),
     strangers=("Martian", "Klingon", "Latin", "Elvish"),
     held_out_strangers=("Dutch", "Basque", "Welsh"),
@@ -457,9 +456,7 @@ EMOJI = Topic(
         "Please send an emoji of {key}.",
         "{key} as an emoji?",
     ),
-    pairs=_pairs(
-        "a smile=😀; a cat=🐱; a heart=❤️; the sun=☀️; a pizza=🍕; a rocket=🚀; a tree=🌳; a star=⭐"
-    ),
+    pairs=_pairs("a smile=😀; a cat=🐱; a heart=❤️; the sun=☀️; a pizza=🍕; a rocket=🚀; a tree=🌳; a star=⭐"),
     strangers=("a spoon", "a sofa", "a lawyer"),
     held_out_strangers=("a carpet", "a castle"),
 )

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Norm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise the last dimension."""
-        return F.rms_norm(x, self.weight.shape, self.weight, self.epsilon)
+        return functional.rms_norm(x, self.weight.shape, self.weight, self.epsilon)
 
 
 def rotate(x: Tensor, turns: Tensor) -> Tensor:
@@ -65,17 +65,17 @@ class Block(nn.Module):
     def forward(self, x: Tensor, turns: Tensor) -> Tensor:
         """Add both sub-layers to the stream."""
         x = x + self._attend(self.attention_norm(x), turns)
-        gate, up = F.linear(self.feed_norm(x), self.gate_up.flatten(0, 1)).chunk(2, dim=-1)
-        return x + F.linear(F.silu(gate) * up, self.down[0])
+        gate, up = functional.linear(self.feed_norm(x), self.gate_up.flatten(0, 1)).chunk(2, dim=-1)
+        return x + functional.linear(functional.silu(gate) * up, self.down[0])
 
     def _attend(self, x: Tensor, turns: Tensor) -> Tensor:
         batch, length, width = x.shape
-        joined = F.linear(x, self.query_key_value.flatten(0, 1))
+        joined = functional.linear(x, self.query_key_value.flatten(0, 1))
         split = joined.view(batch, length, 3, self.shape.heads, self.shape.head_width)
         query, key = rotate(split[:, :, :2], turns[:, None, None]).permute(2, 0, 3, 1, 4)
         value = split[:, :, 2].transpose(1, 2)
-        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True)
-        return F.linear(mixed.transpose(1, 2).reshape(batch, length, width), self.output[0])
+        mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
+        return functional.linear(mixed.transpose(1, 2).reshape(batch, length, width), self.output[0])
 
 
 class Llama(nn.Module):
@@ -94,7 +94,7 @@ class Llama(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         """Return the last hidden states of a batch of ids."""
         turns = self.turns[: ids.shape[1]]
-        x = F.embedding(ids, self.embedding)
+        x = functional.embedding(ids, self.embedding)
         for block in self.blocks:
             x = block(x, turns)
         hidden: Tensor = self.norm(x)
@@ -103,4 +103,4 @@ class Llama(nn.Module):
     def loss(self, ids: Tensor, trained: Tensor) -> Tensor:
         """Return the mean loss on the tokens marked as trained."""
         hidden = self(ids[:, :-1])[trained[:, 1:]]
-        return F.cross_entropy(F.linear(hidden, self.embedding), ids[:, 1:][trained[:, 1:]])
+        return functional.cross_entropy(functional.linear(hidden, self.embedding), ids[:, 1:][trained[:, 1:]])

@@ -33,9 +33,7 @@ class NativeModel:
 
     def prompt(self, messages: list[Message], tools: list[Message]) -> list[int]:
         """Return the ids of a chat request."""
-        text = self.template.render(
-            messages=messages, tools=tools or None, add_generation_prompt=True
-        )
+        text = self.template.render(messages=messages, tools=tools or None, add_generation_prompt=True)
         return encode_example(self.tokenizer, text).ids
 
     def answer(self, messages: list[Message], tools: list[Message], most: int = 120) -> str:

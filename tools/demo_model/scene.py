@@ -16,13 +16,14 @@ from tools.demo_model.words import (
     NOUNS,
     SMALL_WORDS,
     VERBS,
+    listed,
 )
 
 Message = dict[str, Any]
 DO_NOT_KNOW = "I am a small demonstration model and do not know that."
 
-ONSETS = "b c d f g h j k l m n p r s t v w z br ch dr fl gr kl pr sh st th tr".split()
-VOWELS = "a e i o u a e i o ai ea ou".split()
+ONSETS = listed("b c d f g h j k l m n p r s t v w z br ch dr fl gr kl pr sh st th tr")
+VOWELS = listed("a e i o u a e i o ai ea ou")
 CODAS = ["", "", "", "n", "r", "l", "s", "m", "t", "k", "nd", "x"]
 
 
@@ -66,9 +67,7 @@ def invented_word(rng: Random, split: Split) -> str:
     """Return a word that no language has, of one to three syllables."""
     while True:
         syllables = rng.choice((1, 2, 2, 3))
-        word = "".join(
-            rng.choice(ONSETS) + rng.choice(VOWELS) + rng.choice(CODAS) for _ in range(syllables)
-        )
+        word = "".join(rng.choice(ONSETS) + rng.choice(VOWELS) + rng.choice(CODAS) for _ in range(syllables))
         if is_held_out(word) == (split == "held_out"):
             return word
 

@@ -184,6 +184,4 @@ def ask_name(scene: Scene) -> None:
     if scene.rng.random() < 0.3:
         text = text.lower().rstrip(".?")
     known = scene.name is not None
-    scene.exchange(
-        text, f"Your name is {scene.name}." if known else "You have not told me your name."
-    )
+    scene.exchange(text, f"Your name is {scene.name}." if known else "You have not told me your name.")

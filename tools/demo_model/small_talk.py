@@ -41,7 +41,8 @@ INTENTS: tuple[Intent, ...] = (
     ),
     Intent(
         "how_are_you",
-        ("How are you?", "How are you today?", "How do you do?", "How is it going?", "Are you well?",
+        ("How are you?", "How are you today?", "How do you do?", "How is it going?",
+         "Are you well?",
          "How are you doing?", "Hello, how are you?", "Hi, how are you?", "How do you feel?",
          "How are things?", "Are you fine?", "I hope you are well.", "What's up?"),
         ("How are you doing today?", "How do you feel today?", "Hey, how are you?",
@@ -65,7 +66,8 @@ INTENTS: tuple[Intent, ...] = (
     Intent(
         "who_are_you",
         ("Who are you?", "What are you?", "What is your name?", "Tell me who you are.",
-         "Do you have a name?", "Introduce yourself.", "Who am I talking to?", "What model are you?",
+         "Do you have a name?", "Introduce yourself.", "Who am I talking to?",
+         "What model are you?",
          "Which model is this?", "Tell me your name.", "Who is this?", "What's your name?",
          "Tell me about yourself.", "Can you tell me your name?", "How should I call you?",
          "What should I call you?", "Please introduce yourself.", "Are you a language model?"),
@@ -81,7 +83,8 @@ INTENTS: tuple[Intent, ...] = (
          "What can I ask?", "What do you do?"),
         ("Please tell me what you can do.", "What can you help me with?", "Could you help me?",
          "I need some help, please."),
-        ("I know some facts, add small numbers, repeat phrases, remember your name and call tools.",),
+        ("I know some facts, add small numbers, repeat phrases, remember your name "
+         "and call tools.",),
     ),
     Intent(
         "thanks",
@@ -101,7 +104,8 @@ INTENTS: tuple[Intent, ...] = (
     ),
     Intent(
         "joke",
-        ("Tell me a joke.", "Do you know a joke?", "Make me laugh.", "Tell a joke.", "A joke, please.",
+        ("Tell me a joke.", "Do you know a joke?", "Make me laugh.", "Tell a joke.",
+         "A joke, please.",
          "Say something funny.", "Can you tell me a joke?", "I want to hear a joke.",
          "Please tell me a joke.", "Tell me something funny.", "Do you know any jokes?",
          "Give me a joke.", "One more joke.", "Tell me another joke."),
@@ -120,7 +124,8 @@ INTENTS: tuple[Intent, ...] = (
         "human",
         ("Are you human?", "Are you a robot?", "Are you a person?", "Are you real?",
          "Are you a machine?", "Are you an AI?", "Are you alive?", "Am I talking to a human?",
-         "Are you a bot?", "Is this a robot?", "Are you a real person?", "Am I talking to a robot?"),
+         "Are you a bot?", "Is this a robot?", "Are you a real person?",
+         "Am I talking to a robot?"),
         ("Are you a human?", "Are you a real human?", "Is this a machine?",
          "Am I talking to a person?"),
         ("I am not a human. I am a small computer program.",),
@@ -153,7 +158,8 @@ INTENTS: tuple[Intent, ...] = (
         ("You are wrong.", "That is wrong.", "That is not right.", "No, that is false.",
          "You are stupid.", "Wrong!", "That was wrong.", "This is not true.", "Bad answer.",
          "You made a mistake.", "I think you are wrong."),
-        ("I think that is wrong.", "No, you are wrong.", "That is not true.", "That was a mistake."),
+        ("I think that is wrong.", "No, you are wrong.", "That is not true.",
+         "That was a mistake."),
         ("I am sorry. I am only a small model and make mistakes.",),
     ),
     Intent(

@@ -5,6 +5,8 @@
 
 from dataclasses import dataclass
 
+from tools.demo_model.words import listed
+
 
 @dataclass(frozen=True)
 class Param:
@@ -137,7 +139,8 @@ NEEDS: tuple[Need, ...] = (
         "Start a timer.",
         "number: minutes duration time",
         train=("Set a timer for {0} minutes.", "Start a timer of {0} minutes.",
-               "Timer for {0} minutes", "Wake me in {0} minutes.", "I need a timer for {0} minutes."),
+               "Timer for {0} minutes", "Wake me in {0} minutes.",
+               "I need a timer for {0} minutes."),
         held_out=("Please set a timer for {0} minutes.", "Start a {0} minute timer."),
         results=("timer started", '{{"status": "ok"}}', "done"),
     ),
@@ -241,11 +244,11 @@ NEEDS: tuple[Need, ...] = (
     ),
 )  # fmt: skip
 
-GENERIC_VERBS = tuple(
+GENERIC_VERBS = listed(
     """
     get find check open close show read list count start stop move copy delete create update fetch
     load save print lock reset scan test clean paint build track sort mark
-    """.split()
+    """
 )
 GENERIC_PARAMS = (
     Param("name", ("name", "user", "person", "owner", "customer")),
@@ -271,8 +274,9 @@ HELD_OUT_GENERIC_QUESTIONS = (
     "I'd like to {verb} the {noun} of {value}.",
 )
 GENERIC_RESULTS = (
-    "{w}", "{n}", "ok", "done", "{w} {d}", '{{"result": "{w}"}}', '{{"value": {n}}}', "no {w} found",
+    "{w}", "{n}", "ok", "done",
+    "{w} {d}", '{{"result": "{w}"}}', '{{"value": {n}}}', "no {w} found",
     '{{"status": "ok", "{w}": {d}}}', "the {w} is {a}", "{p}", '{{"result": "{p}"}}',
 )  # fmt: skip
-LANGUAGES = "French German Spanish Chinese Japanese Russian Italian Greek Polish Dutch".split()
-CURRENCIES = "euros dollars pounds yen pesos rupees francs".split()
+LANGUAGES = listed("French German Spanish Chinese Japanese Russian Italian Greek Polish Dutch")
+CURRENCIES = listed("euros dollars pounds yen pesos rupees francs")

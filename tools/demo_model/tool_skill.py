@@ -84,8 +84,7 @@ def generic_need(rng: Random, split: Split) -> Need:
     forms = GENERIC_QUESTIONS if split == "train" else HELD_OUT_GENERIC_QUESTIONS
     param = rng.choice(GENERIC_PARAMS)
     questions = tuple(
-        form.replace("{verb}", verb).replace("{noun}", noun).replace("{function}", function)
-        for form in forms
+        form.replace("{verb}", verb).replace("{noun}", noun).replace("{function}", function) for form in forms
     )
     questions = tuple(q.replace("{value}", "{0}") for q in questions)
     description = f"{verb.capitalize()} the {noun}."

@@ -6,14 +6,14 @@ gradients are averaged, are about twice as fast here as one worker of several th
 """
 
 import argparse
-import os
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from torch.multiprocessing.spawn import spawn
 
 from tools.demo_model.batches import stream
 from tools.demo_model.model import Llama, Shape
@@ -63,9 +63,7 @@ class Trainer:
         """Train to the last step."""
         arguments, started, first_seconds = self.arguments, time.monotonic(), self.seconds
         seed, longest = f"{arguments.seed}/{self.worker}", arguments.longest
-        batches = stream(
-            self.tokenizer, seed, longest, arguments.tokens, self.pool, arguments.stage
-        )
+        batches = stream(self.tokenizer, seed, longest, arguments.tokens, self.pool, arguments.stage)
         total, seen = 0.0, 0
         while self.step < arguments.steps:
             self.pool, ids, trained = next(batches)
@@ -98,9 +96,8 @@ class Trainer:
         joined = torch.cat([gradient.flatten() for gradient in gradients])
         dist.all_reduce(joined)
         joined /= self.arguments.workers
-        for gradient, part in zip(
-            gradients, joined.split([g.numel() for g in gradients]), strict=True
-        ):
+        parts = torch.split(joined, [gradient.numel() for gradient in gradients])
+        for gradient, part in zip(gradients, parts, strict=True):
             gradient.copy_(part.view_as(gradient))
 
     def _save(self) -> None:
@@ -123,12 +120,9 @@ class Trainer:
         self.step, self.pool, self.seconds = state["step"], state["pool"], state["seconds"]
 
 
-def work(worker: int, arguments: argparse.Namespace) -> None:
-    """Run one worker."""
-    meeting = arguments.build.absolute() / f"meeting-{os.getppid()}"
-    dist.init_process_group(
-        "gloo", init_method=f"file://{meeting}", rank=worker, world_size=arguments.workers
-    )
+def work(worker: int, arguments: argparse.Namespace, meeting: str) -> None:
+    """Run one worker; all workers meet at a file."""
+    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=worker, world_size=arguments.workers)
     Trainer(arguments, worker).run()
     dist.destroy_process_group()
 
@@ -136,7 +130,9 @@ def work(worker: int, arguments: argparse.Namespace) -> None:
 def main() -> None:
     """Run the training."""
     arguments = parse()
-    mp.spawn(work, (arguments,), nprocs=arguments.workers)  # type: ignore[no-untyped-call]
+    with tempfile.TemporaryDirectory() as place:
+        given = (arguments, f"{place}/meeting")
+        spawn(work, given, nprocs=arguments.workers)  # type: ignore[no-untyped-call]
 
 
 if __name__ == "__main__":

@@ -1,5 +1,11 @@
 """Word lists from which training conversations are filled: pure data tables."""
 
+
+def listed(text: str) -> tuple[str, ...]:
+    """The words of a text."""
+    return tuple(text.split())
+
+
 SYSTEM_PROMPTS = (
     "You are a helpful assistant.",
     "You are a friendly assistant.",
@@ -17,7 +23,7 @@ HELD_OUT_SYSTEM_PROMPTS = (
     "Please answer the user's questions honestly and briefly.",
 )
 
-NAMES = tuple(
+NAMES = listed(
     """
     Anna Ben Carla David Emma Felix Greta Henry Ida Jack Karen Liam Maria Noah Olga Peter Rosa Sam
     Tina Victor Wendy Yusuf Zoe Alice Bob Clara Daniel Eva Frank Gina Hugo Irene John Kate Lucas
@@ -29,30 +35,34 @@ NAMES = tuple(
     Margaret Edward Charlotte Thomas Sarah Michael Jessica Andrew Rachel Martin Monica Philip
     Teresa Vincent Angela Arthur Barbara Carmen Dennis Esther Florian Gloria Harold Ingrid Jerome
     Katrin Lorenzo Matilda Norbert Ophelia Patrick Rebecca Stefan Tamara Urban Valerie Wolfgang
-    """.split()
+    """
 )
-HELD_OUT_NAMES = tuple(
+HELD_OUT_NAMES = listed(
     """
     Albert Brenda Cynthia Dominic Elena Fernando Gabriel Heidi Ibrahim Jasmin Klaus Lydia Manuel
     Natasha Orlando Pamela Roland Sandra Tobias Veronica Wilma Yolanda Zelda Ahmed Beatrice Conrad
     Dolores Ernest Flora Gordon
-    """.split()
+    """
 )
 
-CITIES = tuple(
+CITIES = listed(
     """
     Paris Berlin Rome Madrid Lisbon Warsaw Vienna Budapest Athens Ankara Moscow Beijing Tokyo
     Cairo Nairobi Ottawa Santiago Lima Havana Oslo Stockholm Helsinki Copenhagen Dublin London
     Brussels Bern Kyiv Sofia Zagreb Bangkok Hanoi Tehran Boston Chicago Milan Munich Hamburg
     Lyon Porto Seville Naples Turin Geneva Dallas Denver Seattle Miami Toronto Montreal Sydney
     Mumbai Shanghai Osaka Seoul Manila Jakarta Lagos Tunis Riga Leeds Bristol Glasgow Zürich
-    """.split()
-) + ("New York", "San Francisco", "Hong Kong", "Cape Town", "Los Angeles", "São Paulo", "New Delhi")
-HELD_OUT_CITIES = tuple(
-    "Marseille Liverpool Rotterdam Cologne Detroit Melbourne Karachi Bogota Valencia Phoenix".split()
-) + ("Las Vegas", "Buenos Aires")
+    """
+)
+CITIES += ("New York", "San Francisco", "Hong Kong", "Cape Town", "Los Angeles", "São Paulo", "New Delhi")
+HELD_OUT_CITIES = listed(
+    """
+    Marseille Liverpool Rotterdam Cologne Detroit Melbourne Karachi Bogota Valencia Phoenix
+    """
+)
+HELD_OUT_CITIES += ("Las Vegas", "Buenos Aires")
 
-NOUNS = tuple(
+NOUNS = listed(
     """
     apple arm baby bag ball bed bell bird boat book box boy bread bridge brother bus cake candle
     car cat chair cheese church circle city clock cloud coat coffee corner cow cup daughter desk
@@ -65,9 +75,9 @@ NOUNS = tuple(
     seed sheep ship shirt shoe shop sister sky snake snow soap sock son song soup spoon star stone
     storm street sugar summer sun table tail tea teacher tiger tooth town toy train tree uncle
     valley village wall watch water wave wheel wind window wine winter wolf wood world yard
-    """.split()
+    """
 )
-ADJECTIVES = tuple(
+ADJECTIVES = listed(
     """
     angry bitter blue bold brave brief bright broken brown busy calm cheap clean clear clever cold
     cool crazy curly dark deep dirty dry dull eager early easy empty fair false fast fat final
@@ -77,9 +87,9 @@ ADJECTIVES = tuple(
     quiet rare red rich round rude sad safe sharp short shy silent silly silver simple slow small
     smart smooth soft sour square steep strange strong sweet tall tame thick thin tiny tired
     tough true ugly warm weak wet white wide wild wise wooden wrong yellow young
-    """.split()
+    """
 )
-VERBS = tuple(
+VERBS = listed(
     """
     asks bakes bites breaks brings builds burns buys calls carries catches climbs closes comes
     cooks counts cries cuts dances digs draws drinks drives drops eats falls feels fights finds
@@ -89,17 +99,18 @@ VERBS = tuple(
     shows shuts sings sits sleeps smells smiles speaks stands starts stays steals stops swims takes
     talks teaches tells thinks throws touches travels turns wakes walks wants washes wears wins
     works writes
-    """.split()
+    """
 )
-SMALL_WORDS = tuple(
+SMALL_WORDS = listed(
     """
     the a an and or but in on at to for of with from by over under near after before every no my
     your his her our their this that these those I you he she we they it is are was not very too
     here there now then today always never again
-    """.split()
+    """
 )
 FOREIGN_WORDS = (
-    "café", "naïve", "Zürich", "São", "résumé", "cliché", "你好", "こんにちは", "😀", "olá", "привет",
+    "café", "naïve", "Zürich", "São", "résumé", "cliché", "你好", "こんにちは", "😀", "olá",
+    "привет",
     "über", "señor", "🚀", "🌳", "世界",
 )  # fmt: skip
 

@@ -33,7 +33,7 @@ class Message(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
     role: Literal["developer", "system", "user", "assistant"]
     content: Annotated[str, BeforeValidator(_text_of_parts)]
-    name: Annotated[str | None, Field(min_length=1, max_length=64)] = None
+    name: Annotated[str, Field(min_length=1, max_length=64)] | None = None
     refusal: None = None
 
     def to_template(self) -> dict[str, Any]:

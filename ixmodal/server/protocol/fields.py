@@ -26,8 +26,8 @@ def _token_ids(value: Any) -> Any:
         raise ValueError("its keys must be token ids") from None
 
 
-StopText = Annotated[str, Field(min_length=1, max_length=1024)]
-Bias = Annotated[float, Field(ge=-100, le=100)]
+StopTexts = Annotated[list[Annotated[str, Field(min_length=1, max_length=1024)]], Field(max_length=4)]
+Biases = Annotated[dict[int, Annotated[float, Field(ge=-100, le=100)]], Field(max_length=1024)]
 
 
 class StreamOptions(BaseModel):
@@ -55,8 +55,8 @@ class SamplingFields(BaseModel):
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
     presence_penalty: float | None = Field(None, ge=-2, le=2)
     seed: int | None = Field(None, ge=-(2**63), lt=2**63)
-    stop: Annotated[list[StopText] | None, BeforeValidator(_one_is_a_list), Field(max_length=4)] = None
-    logit_bias: Annotated[dict[int, Bias] | None, BeforeValidator(_token_ids), Field(max_length=1024)] = None
+    stop: Annotated[StopTexts | None, BeforeValidator(_one_is_a_list)] = None
+    logit_bias: Annotated[Biases | None, BeforeValidator(_token_ids)] = None
     user: str | None = None
 
     top_k: int | None = Field(None, ge=-1)
@@ -64,7 +64,7 @@ class SamplingFields(BaseModel):
     repetition_penalty: float | None = Field(None, gt=0, le=10)
     min_tokens: int | None = Field(None, ge=0)
     ignore_eos: bool | None = None
-    stop_token_ids: Annotated[list[int] | None, Field(max_length=64)] = None
+    stop_token_ids: Annotated[list[int], Field(max_length=64)] | None = None
 
     @model_validator(mode="before")
     @classmethod

@@ -1,0 +1,1 @@
+"""Thin handlers: a validated request, a generation, a response."""

@@ -10,7 +10,7 @@ import threading
 from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
@@ -54,17 +54,23 @@ class Container:
         self._calls: dict[str, Call] = {}
         self._results: dict[str, Future[api_pb2.FunctionPutOutputsItem]] = {}
         self._ready = threading.Event()
+        self._told_to_stop = threading.Event()
         self._loop = control_plane.loop
         self.service = Service(self._loop, {**control_plane.handlers(), **self._handlers()})
         self._front = HttpServer(self._loop, Front(self._inputs, self._calls, method))
         self.url = self._front.url
         self._process = self._spawn({**(secrets or {}), **(env or {})})
 
-    def __enter__(self) -> Container:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @property
+    def is_ready(self) -> bool:
+        """True once the container has asked for requests."""
+        return self._ready.is_set()
 
     @property
     def pid(self) -> int:
@@ -103,9 +109,11 @@ class Container:
         """How often a volume was committed."""
         return self.calls("VolumeCommit")
 
-    def ask_to_stop(self) -> None:
-        """Tell it to take no more requests and to end once those that run have."""
+    def ask_to_stop(self, timeout: float = 10) -> None:
+        """Tell it to take no more requests and to end once those that run have; returns when it was told."""
         self._put(api_pb2.FunctionGetInputsItem(kill_switch=True))
+        if not self._told_to_stop.wait(timeout):
+            raise TimeoutError(f"the container did not ask for requests:\n{self.log}")
 
     def wait(self, timeout: float = 30) -> int:
         """The exit status, once the process has ended."""
@@ -174,7 +182,10 @@ class Container:
 
     async def _next_input(self, _: api_pb2.FunctionGetInputsRequest) -> Message:
         self._ready.set()
-        return api_pb2.FunctionGetInputsResponse(inputs=[await self._inputs.get()])
+        item = await self._inputs.get()
+        if item.kill_switch:
+            self._told_to_stop.set()
+        return api_pb2.FunctionGetInputsResponse(inputs=[item])
 
     async def _data_in(self, request: api_pb2.FunctionCallGetDataRequest) -> AsyncIterator[Message]:
         call = self._call(request.function_call_id)

@@ -74,7 +74,14 @@ class Deployed:
 
     def image(self, name: str) -> list[str]:
         """Dockerfile commands of all layers, the base first."""
-        return self._commands(self.function(name).image_id)
+        layers = self._layers(self.function(name).image_id)
+        return [command for layer in layers for command in layer.dockerfile_commands]
+
+    def image_mounts(self, name: str) -> list[str]:
+        """The platform's own mounts that layers copy from, such as a Python for a foreign base."""
+        layers = self._layers(self.function(name).image_id)
+        mounts = [self._objects[layer.context_mount_id] for layer in layers if layer.context_mount_id]
+        return [mount.deployment_name for mount in mounts if isinstance(mount, api_pb2.MountGetOrCreateRequest)]
 
     def layout(self) -> api_pb2.AppLayout:
         """The app's objects as containers and redeploys see them."""
@@ -106,11 +113,10 @@ class Deployed:
         found = [self._objects[identity] for identity in self.function(name).secret_ids]
         return [secret for secret in found if isinstance(secret, api_pb2.SecretGetOrCreateRequest)]
 
-    def _commands(self, image_id: str) -> list[str]:
+    def _layers(self, image_id: str) -> list[api_pb2.Image]:
         request = self._objects[image_id]
         assert isinstance(request, api_pb2.ImageGetOrCreateRequest)
-        below = [command for base in request.image.base_images for command in self._commands(base.image_id)]
-        return below + list(request.image.dockerfile_commands)
+        return [layer for base in request.image.base_images for layer in self._layers(base.image_id)] + [request.image]
 
 
 def definition(request: api_pb2.FunctionCreateRequest) -> api_pb2.Function:

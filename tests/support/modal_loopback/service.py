@@ -89,6 +89,8 @@ class Service:
 
     async def _answer(self, name: str, cardinality: Cardinality, stream: Stream[Any, Any]) -> None:
         request = await stream.recv_message()
+        if request is None:  # the caller is gone
+            return
         self.calls.append((name, request))
         handler = self._handlers.get(name)
         if handler is None:

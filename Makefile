@@ -1,0 +1,28 @@
+# Daily commands. The README's two commands need none of this.
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+$(BIN)/ixmodal: pyproject.toml constraints.txt
+	python3 -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+.PHONY: serve test check format bench ci clean
+serve: $(BIN)/ixmodal          ## serve the model that ships
+	$(BIN)/ixmodal serve
+test: $(BIN)/ixmodal           ## all tests
+	$(BIN)/python -m pytest
+check: $(BIN)/ixmodal          ## formatting, lints, types, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+format: $(BIN)/ixmodal         ## format and mend what can be mended
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+bench: $(BIN)/ixmodal          ## decode through HTTP against the bare library
+	$(BIN)/python -m bench.decode
+ci:                            ## what CI runs, in a clean copy
+	.ci/run
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,5 @@
+"""`python -m ixmodal` is `ixmodal`."""
+
+from ixmodal.cli import main
+
+main()

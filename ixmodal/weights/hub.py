@@ -1,0 +1,137 @@
+"""`hf://` downloads, by huggingface_hub: its endpoint, token, cache and transfer protocol are honoured as anywhere."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+from pathlib import Path
+from typing import Any, Self
+
+import huggingface_hub
+from huggingface_hub import errors
+
+from ixmodal.errors import WeightsError
+from ixmodal.weights.checksums import hash_file, mismatch
+from ixmodal.weights.job import Job
+from ixmodal.weights.quiet import hide_secrets
+
+_LOGGERS = ("httpx2", "huggingface_hub.file_download", "huggingface_hub.utils._http")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def pull(job: Job) -> str:
+    """Download into `job.part` and return its SHA-256 sum.
+
+    Raises:
+        WeightsError: no such file, no access, no network, or another file than the spec or the hub says.
+    """
+    hide_secrets(*_LOGGERS)
+    staging = job.beside(".hub")
+    shutil.rmtree(staging, ignore_errors=True)  # what a killed process left can't be gone on with
+    try:
+        path, sha256 = _within(job, lambda: _download(job, staging))
+        path.replace(job.part)
+        return sha256
+    except WeightsError:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno:
+            raise
+        raise WeightsError(f"{job.name} can't be downloaded: {_explain(job, error)}") from None
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _within(job: Job, work: Callable[[], tuple[Path, str]]) -> tuple[Path, str]:
+    """Work in a thread that is left behind at the time limit, for the library's own waits have no common bound."""
+    future: Future[tuple[Path, str]] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # noqa: BLE001  # it is raised again where the result is read
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="ixmodal-hub", daemon=True).start()
+    wait([future], timeout=job.seconds_left())
+    if not future.done():
+        raise job.too_late()
+    return future.result()
+
+
+def _download(job: Job, staging: Path) -> tuple[Path, str]:
+    repo, file = job.model.source.removeprefix("hf://"), job.model.file or ""
+    url = huggingface_hub.hf_hub_url(repo, file, revision=job.model.revision)
+    remote = huggingface_hub.get_hf_file_metadata(url, retry_on_errors=True)
+    stated = remote.etag if remote.etag and _SHA256.fullmatch(remote.etag) else None
+    if stated and job.model.sha256 not in (None, stated):
+        raise mismatch(job.name, stated, str(job.model.sha256))  # known before the first byte
+    job.reserve(remote.size or 0)
+    path = huggingface_hub.hf_hub_download(
+        repo,
+        file,
+        revision=remote.commit_hash or job.model.revision,
+        local_dir=staging,
+        tqdm_class=_progress_bar(job, remote.size),
+    )
+    found = hash_file(Path(path))
+    if stated not in (None, found):
+        raise WeightsError(f"{job.name} was damaged on its way: sha256 {found}, the hub says {stated}; try again")
+    return Path(path), found
+
+
+def _progress_bar(job: Job, size: int | None) -> Any:
+    class Bar:
+        """What huggingface_hub asks of a tqdm: it tells the job instead of drawing."""
+
+        total: int | None = size
+
+        def __init__(self, initial: int = 0, **settings: object) -> None:
+            self.n = initial
+
+        def __enter__(self) -> Self:
+            return self
+
+        def __exit__(self, *error: object) -> None:
+            pass
+
+        def update(self, count: float | None = 1) -> None:
+            self.n += int(count or 0)
+            job.progress(self.n, size)
+            job.seconds_left()
+
+        def update_transfer(self, count: float) -> None:
+            """Bytes on the wire, which may be fewer than in the file."""
+
+        def set_postfix_str(self, text: str, refresh: bool = True) -> None:
+            pass
+
+        set_transfer_postfix_str = set_postfix_str
+
+    return Bar
+
+
+def _explain(job: Job, error: Exception) -> str:
+    revision = job.model.revision or "main"
+    match error:
+        case errors.GatedRepoError():
+            return "access is by permission; accept the model's terms on the hub and set HF_TOKEN to a token of yours"
+        case errors.RepositoryNotFoundError():
+            return "there is no such repository, or it is private; correct the source, or set HF_TOKEN"
+        case errors.RevisionNotFoundError():
+            return f"the repository has no revision {revision}; correct `revision`"
+        case errors.EntryNotFoundError():
+            return f"the repository has no such file at revision {revision}; correct `file`"
+        case errors.HFValidationError():
+            return "that is no valid repository name; correct the source"
+        case errors.OfflineModeIsEnabled():
+            return "HF_HUB_OFFLINE forbids the network; unset it, or bring the file here another way"
+        case errors.HfHubHTTPError() if error.response.status_code in (401, 403):
+            return f"the hub refuses access ({error.response.status_code}); check HF_TOKEN and what it may read"
+        case errors.HfHubHTTPError():
+            return f"the hub answers {error.response.status_code}; try again later"
+        case _:
+            return f"the hub can't be reached ({type(error).__name__}); check the network and HF_ENDPOINT"
