@@ -22,6 +22,7 @@ from ixmodal.server.auth import resolve_keys
 from ixmodal.spec import App
 from ixmodal.spec_sources import load_spec
 from ixmodal.weights import fetch, weights_directory
+from ixmodal.weights.places import shown
 
 main = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 console = Console()
@@ -109,7 +110,7 @@ def _introduce(spec: App, host: str, port: int) -> None:
     base = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     table = Table.grid(padding=(0, 2))
     for model in spec.models:
-        table.add_row("model", f"[bold]{model.id}[/bold]  from {model.source}, {model.slots} slots")
+        table.add_row("model", f"[bold]{model.id}[/bold]  from {shown(model)}, {model.slots} slots")
     table.add_row("base URL", f"[bold]{base}/v1[/bold]")
     table.add_row("keys", ", ".join(f"{key[:3]}…" for key in keys) if keys else "none: whoever reaches it may use it")
     if not keys and not _is_loopback(host):

@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from ixmodal.backends.cpu import available_cores
+from ixmodal.backends.cpu import default_threads
 from ixmodal.engine.client import EngineClient
 from ixmodal.engine.messages import Load
 from ixmodal.errors import EngineNotReadyError, IxmodalError, ModelNotFoundError
@@ -26,9 +26,7 @@ OpenEngine = Callable[[Model, App, Progress], Awaitable[EngineClient]]
 async def open_engine(model: Model, spec: App, progress: Progress) -> EngineClient:
     """Find or fetch a model's weights and put an engine process before them. Raises `WeightsError`."""
     directory = weights_directory(spec)
-    path = locate(model, directory)
-    if path is None:
-        path = await asyncio.to_thread(fetch, model, directory, progress, timeout=spec.limits.download_timeout)
+    path = await asyncio.to_thread(fetch, model, directory, progress, timeout=spec.limits.download_timeout)
     return EngineClient(_load_message(model, path, spec), spec.limits, spec.endpoint.max_queued)
 
 
@@ -163,7 +161,7 @@ def _load_message(model: Model, path: Path, spec: App) -> Load:
         path=str(path),
         slots=model.slots,
         batch_size=model.batch_size,
-        threads=model.threads or available_cores(),
+        threads=model.threads or default_threads(path.stat().st_size),
         context_length=model.context_length,
         gpu_layers=_ALL_LAYERS if model.gpu_layers == "all" else model.gpu_layers,
         mmap=model.mmap,

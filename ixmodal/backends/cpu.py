@@ -25,6 +25,18 @@ def library_variant(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
     return "avx" if {"avx", "f16c"} <= flags else "basic"
 
 
+_SMALL_BYTES = 64 * 1024 * 1024
+"""Weights below this size are read faster by one thread than two threads can agree on who reads what."""
+
+
+def default_threads(weights_bytes: int, cores: int | None = None) -> int:
+    """Threads for a model: one core is left to the server, small weights need only one thread.
+
+    The library's threads wait by spinning: with one more of them than free cores, a token takes twenty times as long.
+    """
+    return 1 if weights_bytes < _SMALL_BYTES else max(1, (cores or available_cores()) - 1)
+
+
 def available_cores(cpu_max: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
     """Cores this process may use: its affinity, cut to the container's quota (cgroup v2 `cpu.max`)."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

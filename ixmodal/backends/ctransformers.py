@@ -20,7 +20,7 @@ from ixmodal.backends.cpu import library_variant
 from ixmodal.errors import EngineError, WeightsError
 from ixmodal.models.inspect import inspect
 
-_NEWLINE = b"<0x0A>"
+_NUL, _ANCHOR = b"<0x00>", b"<0x01>"
 
 
 def _library() -> Any:
@@ -77,18 +77,21 @@ class CtransformersBackend:
         """Token ids of plain text, with the space in front that SentencePiece vocabularies ask for."""
         head, *rest = text.split("\0")
         tokens = self._tokenize(head.encode()) if head else []
-        if rest:
-            nul, newline = (self.vocabulary.texts.index(name) for name in (b"<0x00>", _NEWLINE))
-            for part in rest:
-                tokens.append(nul)
-                # Tokenized alone, a text gets a space in front; after a newline it does not.
-                found = self._tokenize(b"\n" + part.encode()) if part else [newline]
-                tokens += found[found.index(newline) + 1 :]
+        for part in rest:
+            tokens.append(self.vocabulary.texts.index(_NUL))
+            tokens += self._continue(part.encode()) if part else []
         return tokens
+
+    def _continue(self, text: bytes) -> list[int]:
+        # Tokenized alone, a text gets a space in front; after a character that is in no piece it does not.
+        anchor = self.vocabulary.texts.index(_ANCHOR)
+        found = self._tokenize(b"\1" + text)
+        return found[found.index(anchor) + 1 :] if anchor in found else self._tokenize(text)
 
     def _tokenize(self, text: bytes) -> list[int]:
         # The library's own wrapper sizes this buffer in characters; byte fallback then writes past its end.
-        buffer = (ctypes.c_int * (len(text) + 4))()
+        # A space becomes U+2581, three bytes, and there is one more of them in front.
+        buffer = (ctypes.c_int * (len(text) + 2 * text.count(b" ") + 4))()
         count = self._contexts[0].ctransformers_llm_tokenize(text, False, buffer)
         if not 0 <= count <= len(buffer):
             raise EngineError(f"the tokenizer failed on a text of {len(text)} bytes")

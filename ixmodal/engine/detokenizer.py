@@ -31,10 +31,11 @@ class Detokenizer:
         if not self._stop:
             return text
         self._held += text
-        found = [at for stop in self._stop if (at := self._held.find(stop)) >= 0]
+        found = [(at + len(stop), at) for stop in self._stop if (at := self._held.find(stop)) >= 0]
         if found:
+            # The one that is complete first, as if characters came one by one: tokens' borders make no difference.
             self.stopped = True
-            text, self._held = self._held[: min(found)], ""
+            text, self._held = self._held[: min(found)[1]], ""
             return text
         keep = max(self._overlap(stop) for stop in self._stop)
         end = len(self._held) - keep

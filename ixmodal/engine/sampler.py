@@ -12,6 +12,7 @@ from ixmodal.engine.request import SamplingParams
 from ixmodal.errors import EngineError
 
 _FIRST_CANDIDATES = 256
+_LEAST_TEMPERATURE = np.finfo(np.float32).tiny
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
@@ -38,10 +39,12 @@ class Sampler:
         """
         self._adjust(logits)
         params = self._params
-        greedy = params.temperature == 0 or params.top_k == 1
-        token = int(logits.argmax()) if greedy else self._draw(logits)
-        if not np.isfinite(logits[token]):
+        likeliest = int(logits.argmax())
+        # The likeliest is NaN where any is: so one look judges all, and -inf remains what it is, a token ruled out.
+        if not np.isfinite(logits[likeliest]):
             raise EngineError("the model yields no finite logits; its weights are damaged or not supported")
+        greedy = params.temperature == 0 or params.top_k == 1
+        token = likeliest if greedy else self._draw(logits, logits[likeliest])
         self._note(token)
         return token
 
@@ -68,10 +71,10 @@ class Sampler:
         elif params.ignore_eos:
             logits[self._eos_ids] = -np.inf
 
-    def _draw(self, logits: Floats) -> int:
+    def _draw(self, logits: Floats, peak: np.float32) -> int:
         params = self._params
-        peak = logits.max()
-        weights = np.exp((logits - peak) / np.float32(params.temperature))
+        with np.errstate(over="ignore"):  # -inf is the right quotient for a temperature close to 0
+            weights = np.exp((logits - peak) / max(np.float32(params.temperature), _LEAST_TEMPERATURE))
         if params.top_k or params.top_p < 1:
             ids = self._candidates(weights)
             weights = weights[ids]

@@ -18,6 +18,7 @@ from ixmodal.errors import (
     EngineDeadError,
     EngineError,
     EngineNotReadyError,
+    InvalidRequestError,
     IxmodalError,
     UnsupportedModelError,
     WeightsError,
@@ -91,14 +92,22 @@ class Supervisor:
         return self.model
 
     def submit(self, request: GenerationRequest) -> tuple[int, Stream]:
-        """Send a request to the process. Raises `EngineNotReadyError` if there is none that is ready."""
+        """Send a request to the process.
+
+        Raises:
+            EngineNotReadyError: there is none that is ready.
+            InvalidRequestError: the request holds what no frame can: data nested too deeply, halves of characters.
+        """
         if self.state is not EngineState.READY or self._process is None:
             raise EngineNotReadyError(f"The model is {self.state}. Please retry shortly.")
         if not self._streams:
             self._last_sign = time.monotonic()
         id, stream = next(self._ids), Stream()
+        try:
+            self._process.send(Generate(id, request))
+        except (RecursionError, ValueError, OverflowError) as error:
+            raise InvalidRequestError(f"the request can't be sent to the engine: {error}") from None
         self._streams[id] = stream
-        self._process.send(Generate(id, request))
         return id, stream
 
     def forget(self, id: int) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 from ixmodal.errors import WeightsError
 
 MAGIC = b"GGUF"
+_MAX_HEADER_BYTES = 64 * 1024 * 1024
 _MAX_ENTRIES = 65_536
 _MAX_DIMENSIONS = 4
 _MAX_ARRAY_DEPTH = 2
@@ -95,6 +96,7 @@ class _Reader:
 
     def __init__(self, path: Path, view: mmap.mmap, size: int) -> None:
         self.path, self.view, self.size, self.at = path, view, size, 4
+        self.end = min(size, _MAX_HEADER_BYTES)
 
     def read(self) -> GgufHeader:
         version = self.number("I")
@@ -153,7 +155,7 @@ class _Reader:
             start = self.advance(length * struct.calcsize("<" + code), "an array")
             return struct.unpack_from(f"<{length}{code}", self.view, start)
         smallest = 8 if kind == _STRING else 12
-        if length * smallest > self.size - self.at:
+        if length * smallest > self.end - self.at:
             raise self.damaged(f"an array claims {length} entries")
         read: Callable[[], Any] = self.string if kind == _STRING else lambda: self.value(kind, depth + 1)
         return [read() for _ in range(length)]
@@ -175,8 +177,10 @@ class _Reader:
 
     def advance(self, length: int, what: str) -> int:
         start = self.at
-        if length > self.size - start:
-            raise self.damaged(f"{what} of {length} bytes at byte {start} runs past the end ({self.size} bytes)")
+        if length > self.end - start:
+            raise self.damaged(
+                f"{what} of {length} bytes at byte {start} runs past the header's end ({self.end} bytes)"
+            )
         self.at = start + length
         return start
 

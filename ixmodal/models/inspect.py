@@ -107,7 +107,7 @@ def _vocabulary(header: GgufHeader) -> Vocabulary:
     scores = header.metadata.get("tokenizer.ggml.scores")
     if not isinstance(scores, tuple) or len(scores) != len(texts):
         raise WeightsError(f"{header.path}: the token scores don't match its {len(texts)} tokens")
-    if not _BYTE_TOKENS <= set(texts):
+    if _BYTE_TOKENS - set(texts):
         raise UnsupportedModelError(f"{header.path}: the vocabulary lacks byte tokens; this engine needs all 256")
     for other in ("unknown", "seperator", "padding"):  # the format's own spelling
         _token_id(header, other, len(texts), 0)

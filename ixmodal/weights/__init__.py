@@ -37,7 +37,7 @@ def weights_directory(spec: App, environ: Mapping[str, str] | None = None) -> Pa
     environ = os.environ if environ is None else environ
     if directory := environ.get(WEIGHTS_VARIABLE):
         return Path(directory).expanduser().absolute()
-    if spec.weights and Path(spec.weights.mount).is_dir() and os.access(spec.weights.mount, os.W_OK):
+    if spec.weights and os.access(spec.weights.mount, os.W_OK | os.X_OK):
         return Path(spec.weights.mount)
     cache = Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return cache / "ixmodal" / (spec.weights.name if spec.weights else spec.name)

@@ -54,7 +54,6 @@ def pull(job: Job) -> str:
         follow_redirects=True,
         max_redirects=10,
         event_hooks={"request": [_https_only]},
-        timeout=httpx.Timeout(30, connect=15),
     )
     with client, Part(job.part) as part:
         while True:
@@ -79,10 +78,11 @@ def _retrying(job: Job) -> Retrying:
 
 
 def _attempt(client: httpx.Client, job: Job, part: Part) -> None:
-    job.seconds_left()
+    left = job.seconds_left()
+    timeout = httpx.Timeout(min(30, left), connect=min(15, left))
     resume = {"Range": f"bytes={part.size}-", "If-Range": part.validator} if part.size and part.validator else {}
     try:
-        with client.stream("GET", job.model.source, headers=resume) as response:
+        with client.stream("GET", job.model.source, headers=resume, timeout=timeout) as response:
             if not _opens(response, job, part):
                 return
             job.reserve((part.total or part.size) - part.size)

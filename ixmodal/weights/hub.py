@@ -123,7 +123,7 @@ def _explain(job: Job, error: Exception) -> str:
             return "there is no such repository, or it is private; correct the source, or set HF_TOKEN"
         case errors.RevisionNotFoundError():
             return f"the repository has no revision {revision}; correct `revision`"
-        case errors.EntryNotFoundError():
+        case errors.RemoteEntryNotFoundError():
             return f"the repository has no such file at revision {revision}; correct `file`"
         case errors.HFValidationError():
             return "that is no valid repository name; correct the source"
@@ -134,4 +134,4 @@ def _explain(job: Job, error: Exception) -> str:
         case errors.HfHubHTTPError():
             return f"the hub answers {error.response.status_code}; try again later"
         case _:
-            return f"the hub can't be reached ({type(error).__name__}); check the network and HF_ENDPOINT"
+            return f"the hub can't be reached or broke off ({type(error).__name__}); check the network and HF_ENDPOINT"

@@ -46,10 +46,10 @@ class Job:
 
     def reserve(self, size: int) -> None:
         """Raise `WeightsError` unless the disk has room for `size` bytes more."""
-        free = shutil.disk_usage(self.target.parent).free
-        if size > free:
+        disk = shutil.disk_usage(self.target.parent)
+        if disk.total and size > disk.free:  # network volumes may give no numbers at all
             raise WeightsError(
-                f"{self.name} needs {size:,} bytes, but {self.target.parent} has {free:,} free; free some space"
+                f"{self.name} needs {size:,} bytes, but {self.target.parent} has {disk.free:,} free; free some space"
             )
 
     def discard(self) -> None:

@@ -48,8 +48,11 @@ def local_path(model: Model) -> Path | None:
     path = Path(unquote(model.source.removeprefix("file://")))
     if not path.is_absolute():
         raise WeightsError(f"{model.source} is no absolute path; write file:///directory/file.gguf")
-    if not path.is_file():
-        problem = "is not a file" if path.exists() else "does not exist"
+    try:
+        problem = None if path.is_file() else "is not a file" if path.exists() else "does not exist"
+    except OSError as error:
+        problem = f"can't be read: {error.strerror}"
+    if problem:
         raise WeightsError(f"{path} {problem}; correct the source of the model {model.id}")
     return path
 

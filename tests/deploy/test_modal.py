@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -14,7 +13,8 @@ from modal_proto import api_pb2
 import ixmodal
 from ixmodal import App, Endpoint, Image, Limits, Model, Scaling, SpecError, Volume, load_spec
 from ixmodal.deploy.modal import build
-from tests.support.modal_loopback import Container, ControlPlane, Deployed, Hub, NamedSecret
+from tests.support.hub import Hub, Repository
+from tests.support.modal_loopback import Container, ControlPlane, Deployed, NamedSecret
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = Path(ixmodal.__file__).parent
@@ -273,7 +273,7 @@ def test_pull_fills_the_volume_and_commits(control_plane: ControlPlane, tmp_path
     mount = tmp_path / "weights"
     mount.mkdir()
     spec = App(models=(MODEL,), weights=Volume("pulled-weights", mount=str(mount)))
-    with closing(Hub(control_plane.loop, {"tiny.gguf": b"GGUF"})) as hub, ThreadPoolExecutor() as pool:
+    with Hub({"owner/repo": Repository({"tiny.gguf": b"GGUF"})}) as hub, ThreadPoolExecutor() as pool:
         running = pool.submit(modal, control_plane, "run", spec)
         call = control_plane.remote_calls.get(timeout=30)
         environment = {"HF_ENDPOINT": hub.url}

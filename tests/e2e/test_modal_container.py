@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,8 @@ from openai.types.chat import ChatCompletionChunk
 
 import ixmodal
 from ixmodal import App, Endpoint, Limits, Model, Volume
-from tests.support.modal_loopback import Container, ControlPlane, Hub
+from tests.support.hub import Hub, Repository
+from tests.support.modal_loopback import Container, ControlPlane
 
 ROOT = Path(__file__).parents[2]
 KEY = "sk-e2e"
@@ -168,11 +168,11 @@ def test_the_first_container_fills_an_empty_volume_for_the_others(tmp_path: Path
     mount.mkdir()
     model = Model("demo", source="hf://owner/demo", file="demo.gguf", threads=1)
     weights = (Path(ixmodal.__file__).parent / "models/demo/demo.gguf").read_bytes()
-    with ControlPlane() as control_plane, closing(Hub(control_plane.loop, {"demo.gguf": weights})) as hub:
+    with ControlPlane() as control_plane, Hub({"owner/demo": Repository({"demo.gguf": weights})}) as hub:
         deploy(control_plane, App(models=(model,), weights=Volume("demo-weights", mount=str(mount))))
         for name, commits in ("first", 1), ("second", 0):
             with Container(control_plane, tmp_path / name, env={"HF_ENDPOINT": hub.url}) as container:
                 container.wait_ready()
                 assert container.commits == commits
                 assert httpx.get(f"{container.url}/readyz").status_code == 200
-        assert hub.downloads == ["demo.gguf"]
+        assert len(hub.asked("GET", "/storage/")) == 1

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import huggingface_hub
 import pytest
+import respx
 from huggingface_hub import constants
 
 from ixmodal.spec import Model
@@ -18,6 +19,12 @@ CONTENT = b"GGUF" + bytes(range(256)) * 2000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 URL = "https://files.example/models/small.gguf"
 REPO, FILE = "owner/Small-GGUF", "small.Q4_K_M.gguf"
+
+
+@pytest.fixture
+def route(respx_mock: respx.MockRouter) -> respx.Route:
+    """What `URL` answers, without a network."""
+    return respx_mock.get(URL)
 
 
 @pytest.fixture

@@ -18,7 +18,12 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Files that were really hashed."""
     paths: list[Path] = []
     original = checksums.hash_file
-    monkeypatch.setattr(checksums, "hash_file", lambda path: paths.append(path) or original(path))
+
+    def hash_file(path: Path) -> str:
+        paths.append(path)
+        return original(path)
+
+    monkeypatch.setattr(checksums, "hash_file", hash_file)
     return paths
 
 

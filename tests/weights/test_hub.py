@@ -10,6 +10,7 @@ from typing import Any
 import huggingface_hub
 import pytest
 from huggingface_hub import constants
+from huggingface_hub.errors import LocalEntryNotFoundError
 
 from ixmodal.errors import WeightsError
 from ixmodal.weights import fetch, locate
@@ -87,7 +88,18 @@ def test_other_refusals(hub: Hub, tmp_path: Path, pauses: list[float], status: i
 
 def test_no_network(hub: Hub, tmp_path: Path, pauses: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", "http://127.0.0.1:9/{repo_id}/{revision}/{filename}")
-    with pytest.raises(WeightsError, match=r"the hub can't be reached \(ConnectError\); check the network"):
+    with pytest.raises(
+        WeightsError, match=r"the hub can't be reached or broke off \(ConnectError\); check the network"
+    ):
+        fetch(from_hub(), tmp_path)
+
+
+def test_a_network_that_goes_down_meanwhile(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*args: Any, **settings: Any) -> str:
+        raise LocalEntryNotFoundError("An error happened while trying to locate the file")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", gone)
+    with pytest.raises(WeightsError, match="the hub can't be reached or broke off"):
         fetch(from_hub(), tmp_path)
 
 
@@ -138,7 +150,7 @@ def test_the_time_limit_holds(hub: Hub, tmp_path: Path) -> None:
 
 
 def test_room_on_the_disk_is_asked_for_ahead(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000}))
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000, "total": 2000}))
     with pytest.raises(WeightsError, match=r"needs 512,004 bytes, but .* has 1,000 free"):
         fetch(from_hub(), tmp_path)
     assert hub.asked("GET") == []

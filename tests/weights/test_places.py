@@ -57,6 +57,8 @@ def test_a_file_source_must_name_a_file_absolutely(tmp_path: Path) -> None:
         locate(Model("m", source="file://model.gguf"), tmp_path)
     with pytest.raises(WeightsError, match="is not a file"):
         locate(Model("m", source=f"file://{tmp_path}"), tmp_path)
+    with pytest.raises(WeightsError, match="can't be read: File name too long"):
+        locate(Model("m", source=f"file:///{'a' * 300}.gguf"), tmp_path)
 
 
 def test_downloads_have_their_places(tmp_path: Path) -> None:

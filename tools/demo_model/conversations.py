@@ -18,11 +18,11 @@ Stage = Literal["copy", "full"]
 PLAIN_TURNS: dict[Turn, float] = {
     skills.fact: 36,
     skills.small_talk: 14,
-    skills.add: 9,
+    skills.add: 13,
     skills.repeat: 17,
     skills.unknown: 9,
     skills.tell_name: 5,
-    skills.ask_name: 8,
+    skills.ask_name: 5,
     tool_skill.missing_tool: 2,
 }
 COPY_TURNS: dict[Turn, float] = {
@@ -48,6 +48,7 @@ TOOL_TURNS: dict[Turn, float] = {
 LENGTHS = (1, 1, 1, 2, 2, 3, 3, 4, 5, 6)
 TOOL_LENGTHS = (1, 2, 3, 4, 5, 6)
 LONG_SHARE = 0.03
+NAME_SHARE = 0.15
 TOOL_SHARE: dict[Stage, float] = {"copy": 0.15, "full": 0.36}
 
 
@@ -73,6 +74,9 @@ def converse(rng: Random, stage: Stage = "full") -> Conversation:
     if rng.random() < LONG_SHARE:
         length = rng.randint(15, 36) // (2 if scene.tools else 1)
     kinds, weights = tuple(turns), tuple(turns.values())
-    for turn in rng.choices(kinds, weights, k=length):
+    sequence = rng.choices(kinds, weights, k=length)
+    if rng.random() < NAME_SHARE:
+        sequence = [skills.tell_name, *sequence, skills.ask_name]
+    for turn in sequence:
         turn(scene)
     return Conversation(scene.messages, scene.tools)

@@ -27,6 +27,14 @@ INTRODUCTIONS = (
     "I forgot {clause}.",
     "You know {clause}?",
     "Will you tell me {clause}?",
+    "Can you please tell me {clause}?",
+    "Could you say {clause}?",
+    "I would love to know {clause}.",
+    "Do you by chance know {clause}?",
+    "Hey, tell me {clause}.",
+    "Maybe you know {clause}?",
+    "Let me hear {clause}.",
+    "Please say {clause}.",
 )
 HELD_OUT_INTRODUCTIONS = (
     "I'd like to know {clause}.",

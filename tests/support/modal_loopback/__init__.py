@@ -7,6 +7,5 @@ It builds no image, mounts no volume and scales nothing.
 from tests.support.modal_loopback.container import Container
 from tests.support.modal_loopback.control_plane import ControlPlane
 from tests.support.modal_loopback.deployed import Deployed, NamedSecret
-from tests.support.modal_loopback.hub import Hub
 
-__all__ = ["Container", "ControlPlane", "Deployed", "Hub", "NamedSecret"]
+__all__ = ["Container", "ControlPlane", "Deployed", "NamedSecret"]
