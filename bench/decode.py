@@ -68,7 +68,10 @@ def measure(path: Path, threads: int, tokens: int, runs: int) -> dict[str, Any]:
         through_http(server, 16)
         for _ in range(runs):
             rows.append((bare(path, threads, tokens), through_http(server, tokens)))
-            print(f"  bare {rows[-1][0]:7.1f}   http {rows[-1][1]:7.1f}   ratio {rows[-1][1] / rows[-1][0]:.3f}", flush=True)
+            print(
+                f"  bare {rows[-1][0]:7.1f}   http {rows[-1][1]:7.1f}   ratio {rows[-1][1] / rows[-1][0]:.3f}",
+                flush=True,
+            )
     ratios = sorted(http / alone for alone, http in rows)
     return {
         "threads": threads,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import logging
 from typing import Annotated
 
@@ -100,8 +101,9 @@ def _failure(error: IxmodalError) -> typer.Exit:
 
 
 def _progress() -> Progress:
-    columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
-    return Progress(*columns, console=console, transient=True)
+    name = TextColumn("{task.description}")
+    figures = DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
+    return Progress(name, BarColumn(), *figures, console=console, transient=True)
 
 
 def _introduce(spec: App, host: str, port: int) -> None:
@@ -117,7 +119,8 @@ def _introduce(spec: App, host: str, port: int) -> None:
         table.add_row("", "[yellow]it listens beyond this machine; set endpoint.api_keys to protect it[/yellow]")
     console.print(Panel(table, title=f"ixmodal {__version__}", title_align="left", expand=False))
     bearer = " -H 'Authorization: Bearer YOUR_KEY'" if keys else ""
-    body = f'{{"model": "{spec.models[0].id}", "messages": [{{"role": "user", "content": "What is the capital of France?"}}]}}'
+    question = [{"role": "user", "content": "What is the capital of France?"}]
+    body = json.dumps({"model": spec.models[0].id, "messages": question})
     console.print(f"curl {base}/v1/chat/completions{bearer} -d '{body}'", soft_wrap=True, markup=False, highlight=False)
 
 

@@ -35,5 +35,7 @@ def client(demo: Server) -> Iterator[OpenAI]:
 @pytest.fixture
 def scripted_client(scripted: Server) -> Iterator[OpenAI]:
     """The OpenAI SDK, strict, against the scripted engine."""
-    with OpenAI(base_url=f"{scripted.url}/v1", api_key="none", max_retries=0, _strict_response_validation=True) as client:
+    with OpenAI(
+        base_url=f"{scripted.url}/v1", api_key="none", max_retries=0, _strict_response_validation=True
+    ) as client:
         yield client

@@ -54,9 +54,7 @@ class Shape:
 SHAPES = {
     "tiny": Shape(width=64, blocks=2, heads=4, kv_heads=2, feed_forward=128, vocabulary=600, context_length=256),
     "110m": Shape(width=768, blocks=12, heads=12, feed_forward=2048, vocabulary=32_000, context_length=2048),
-    "1b": Shape(
-        width=2048, blocks=22, heads=32, kv_heads=4, feed_forward=5632, vocabulary=32_000, context_length=2048
-    ),
+    "1b": Shape(width=2048, blocks=22, heads=32, kv_heads=4, feed_forward=5632, vocabulary=32_000, context_length=2048),
 }
 
 

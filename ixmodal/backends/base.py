@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from ixmodal.models.vocabulary import Vocabulary
 
-Logits = NDArray[np.float32]
+if TYPE_CHECKING:  # the server's process needs no NumPy, and starts a tenth of a second sooner without
+    import numpy as np
+    from numpy.typing import NDArray
+
+Logits: TypeAlias = "NDArray[np.float32]"
 """Logits or an embedding: one float32 vector, writable, valid until the slot's next forward."""
 
 

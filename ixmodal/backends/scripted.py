@@ -1,10 +1,10 @@
 """A backend that follows a script: it says what it is told, and crashes or hangs on request.
 
-It stands in for a native library where a test needs to choose the tokens or the failure. Its vocabulary is
-the 256 bytes plus control tokens, its chat template is ChatML, and its answer to a prompt is the text after the last
-`say:` in it, or else the prompt's last line. A prompt without template ends with `|`. Directives anywhere in the prompt: `!crash` ends the process by SIGSEGV
-at the first forward, `!crash-after=N` after N tokens, `!hang` never returns, `!slow=S` sleeps S seconds a forward,
-`!fail` reports an error, `!nan` yields no number, `!forever` never stops by itself.
+It stands in for a native library where a test needs to choose the tokens or the failure. Its vocabulary is the 256
+bytes plus control tokens, its chat template is ChatML, and its answer to a prompt is the text after the last `say:` in
+it, or else the prompt's last line. A prompt without template ends with `|`. Directives anywhere in the prompt: `!crash`
+ends the process by SIGSEGV at the first forward, `!crash-after=N` after N tokens, `!hang` never returns, `!slow=S`
+sleeps S seconds a forward, `!fail` reports an error, `!nan` yields no number, `!forever` never stops by itself.
 """
 
 from __future__ import annotations

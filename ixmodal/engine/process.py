@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import msgspec
 
@@ -19,6 +20,8 @@ _RECEIVE_BYTES = 1 << 18
 _KEPT_LINES = 20
 _LINE_CHARACTERS = 500
 _EXIT_GRACE = 2.0
+_PACKAGE_HOME = str(Path(__file__).parents[2])
+"""Where the child finds this very package, however this process came to it."""
 
 
 class EngineProcess:
@@ -42,6 +45,10 @@ class EngineProcess:
             child = subprocess.Popen(  # noqa: ASYNC220  # a spawn takes a millisecond, its handle must not get lost
                 [sys.executable, "-m", "ixmodal.engine.worker", str(theirs.fileno()), str(os.getpid())],
                 pass_fds=[theirs.fileno()],
+                env={
+                    **os.environ,
+                    "PYTHONPATH": os.pathsep.join(filter(None, [_PACKAGE_HOME, os.environ.get("PYTHONPATH")])),
+                },
                 stdin=subprocess.DEVNULL,
                 stdout=error_write,
                 stderr=error_write,

@@ -32,7 +32,7 @@ def open_stream(server: Server) -> socket.socket:
 
 
 def hang_up_on(server: Server, clients: int) -> None:
-    """Half of each batch leaves at once, from the queue or before it; half waits for a first byte where there is one."""
+    """The first of each batch hangs up in its stream, the others in theirs, in the queue or before it."""
     for _ in range(clients // AT_ONCE):
         batch = [open_stream(server) for _ in range(AT_ONCE)]
         batch[0].recv(1)

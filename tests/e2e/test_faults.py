@@ -18,7 +18,6 @@ import psutil
 import pytest
 
 from tests.support.server import DEMO, ROOT, SCRIPTED, Server, launch, serve, wait_for
-
 from tools.random_model import SHAPES, write_random_llama
 
 
@@ -111,7 +110,10 @@ def test_the_engine_does_not_outlive_its_server() -> None:
 
 @pytest.mark.parametrize("signal_", [signal.SIGTERM, signal.SIGINT])
 def test_a_stop_lets_streams_finish(signal_: signal.Signals) -> None:
-    with serve(SCRIPTED, {"IXMODAL_SPEC": '{"models": [{"id": "demo", "slots": 1}]}'}) as server, ThreadPoolExecutor(1) as pool:
+    with (
+        serve(SCRIPTED, {"IXMODAL_SPEC": '{"models": [{"id": "demo", "slots": 1}]}'}) as server,
+        ThreadPoolExecutor(1) as pool,
+    ):
         engines = server.engines()
         answer = pool.submit(stream, server, "!slow=0.05 say:a longer answer")
         wait_for(lambda: server.health()["tokens"] > 2, 10)

@@ -90,7 +90,9 @@ def test_stop_strings_end_an_answer_and_are_not_returned(scripted: Server, stop:
 
 
 def test_stop_tokens_end_an_answer(scripted: Server) -> None:
-    assert post(scripted, ask("say:abc", stop_token_ids=[3 + ord("b")])).json()["choices"][0]["message"]["content"] == "a"
+    assert (
+        post(scripted, ask("say:abc", stop_token_ids=[3 + ord("b")])).json()["choices"][0]["message"]["content"] == "a"
+    )
 
 
 def test_ignore_eos_goes_on_and_min_tokens_delays_the_end(scripted: Server) -> None:
@@ -181,7 +183,9 @@ def test_stream_options_without_stream_is_refused(scripted: Server) -> None:
     assert "stream_options" in response.json()["error"]["message"]
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"\xff", b'{"model": "demo", "messages": "\\ud800"}', b"[" * 9999])
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b"null", b"\xff", b'{"model": "demo", "messages": "\\ud800"}', b"[" * 9999]
+)
 def test_what_is_no_json_object_is_a_400(scripted: Server, body: bytes) -> None:
     response = post(scripted, body)
     assert response.status_code == 400

@@ -40,7 +40,12 @@ def test_token_ids_are_taken_as_they_are(scripted: Server) -> None:
 @pytest.mark.parametrize("prompt", [["say:a|", "say:b|"], [ids("say:a|"), ids("say:b|")]])
 def test_several_prompts_times_n_come_in_order(scripted: Server, prompt: Any) -> None:
     answer = post(scripted, prompt=prompt, n=2).json()
-    assert [(choice["index"], choice["text"]) for choice in answer["choices"]] == [(0, "a"), (1, "a"), (2, "b"), (3, "b")]
+    assert [(choice["index"], choice["text"]) for choice in answer["choices"]] == [
+        (0, "a"),
+        (1, "a"),
+        (2, "b"),
+        (3, "b"),
+    ]
     once = post(scripted, prompt=prompt).json()["usage"]
     assert answer["usage"]["prompt_tokens"] == once["prompt_tokens"]
     assert answer["usage"]["completion_tokens"] == 2 * once["completion_tokens"]

@@ -18,8 +18,8 @@ Stage = Literal["copy", "full"]
 PLAIN_TURNS: dict[Turn, float] = {
     skills.fact: 36,
     skills.small_talk: 14,
-    skills.add: 13,
-    skills.repeat: 17,
+    skills.add: 14,
+    skills.repeat: 20,
     skills.unknown: 9,
     skills.tell_name: 5,
     skills.ask_name: 5,

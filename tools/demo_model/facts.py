@@ -176,6 +176,9 @@ OPPOSITES = Topic(
         "The opposite of {key} is?",
         "What word is the opposite of {key}?",
         "What is the contrary of {key}?",
+        "{key} has which opposite?",
+        "{key}: what is the opposite?",
+        "{key} is the contrary of which word?",
     ),
     held_out=(
         "What's the opposite of {key}?",

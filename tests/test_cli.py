@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from ixmodal.cli import main
+
+runner = CliRunner()
+
+
+def test_pull_verifies_and_says_where(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("IXMODAL_WEIGHTS_DIR", str(tmp_path))
+    result = runner.invoke(main, ["pull"])
+    assert result.exit_code == 0
+    assert "demo.gguf" in result.stdout
+
+
+@pytest.mark.parametrize("command", ["serve", "pull"])
+def test_a_wrong_spec_is_one_error_and_exit_code_1(command: str, tmp_path: Path) -> None:
+    spec = tmp_path / "spec.toml"
+    spec.write_text('nmae = "x"\n')
+    result = runner.invoke(main, [command, str(spec)])
+    assert result.exit_code == 1
+    assert "nmae: no such field; did you mean name?" in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_serve_refuses_keys_that_are_declared_and_absent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("IXMODAL_API_KEYS", raising=False)
+    spec = tmp_path / "spec.toml"
+    spec.write_text('endpoint = { api_keys = ["secret:team"] }\n')
+    result = runner.invoke(main, ["serve", str(spec)])
+    assert result.exit_code == 1
+    assert "IXMODAL_API_KEYS" in result.stderr
