@@ -62,7 +62,7 @@ class EngineClient:
                 try:
                     async with aclosing(self._attempt(request, deadline)) as outputs:
                         async for output in outputs:
-                            if started and not output.text and not output.finish_reason:
+                            if started and not (output.text or output.finish_reason or output.prompt_logprobs):
                                 continue
                             started, told = True, told or bool(output.text)
                             yield output

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from ixmodal.engine.request import FinishReason, GenerationRequest, ModelInfo
+from ixmodal.engine.request import FinishReason, GenerationRequest, ModelInfo, TokenLogprob
 
 MAX_FRAME_BYTES = 1 << 29
 _LENGTH = struct.Struct(">I")
@@ -72,21 +72,30 @@ class Progress(msgspec.Struct, frozen=True, tag="progress"):
     """A step was made that produced no text."""
 
 
-class Delta(msgspec.Struct, frozen=True, tag="delta"):
+class Delta(msgspec.Struct, frozen=True, tag="delta", omit_defaults=True):
     """Text that became certain; `completion_tokens` counts all tokens so far."""
 
     id: int
     text: str
     completion_tokens: int
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
-class Finished(msgspec.Struct, frozen=True, tag="finished"):
+class PromptRead(msgspec.Struct, frozen=True, tag="prompt_read"):
+    """Log-probabilities of a prompt's tokens, where they were asked for."""
+
+    id: int
+    logprobs: tuple[TokenLogprob, ...]
+
+
+class Finished(msgspec.Struct, frozen=True, tag="finished", omit_defaults=True):
     """The last text of a generation and why it ended."""
 
     id: int
     text: str
     completion_tokens: int
     reason: FinishReason
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 class Refused(msgspec.Struct, frozen=True, tag="refused"):
@@ -106,7 +115,7 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
 
 
 ToWorker = Load | Generate | Cancel
-FromWorker = Ready | LoadFailed | Started | Progress | Delta | Finished | Refused | Failed
+FromWorker = Ready | LoadFailed | Started | Progress | Delta | PromptRead | Finished | Refused | Failed
 
 _encoder = msgspec.msgpack.Encoder()
 to_worker = msgspec.msgpack.Decoder(ToWorker)

@@ -10,7 +10,7 @@ from types import FrameType
 from typing import NoReturn
 
 from ixmodal.backends.base import Backend
-from ixmodal.engine.request import ChatPrompt, Prompt, TextPrompt
+from ixmodal.engine.request import ChatPrompt, InfillPrompt, Prompt, TextPrompt
 from ixmodal.errors import ContextLengthError, InvalidRequestError
 from ixmodal.models.chat_template import ChatTemplate, Piece
 
@@ -23,8 +23,8 @@ class PromptEncoder:
         self._backend = backend
         self._vocabulary = backend.vocabulary
         self._template_timeout = template_timeout
-        source = template or backend.chat_template
-        self.template = ChatTemplate(source, self._vocabulary) if source else None
+        self.template_source = template or backend.chat_template
+        self.template = ChatTemplate(self.template_source, self._vocabulary) if self.template_source else None
         defined = sorted(self._vocabulary.user_defined_ids, key=len, reverse=True)
         self._defined = re.compile("(" + "|".join(map(re.escape, defined)) + ")") if defined else None
 
@@ -52,10 +52,19 @@ class PromptEncoder:
             return self._encode_pieces(self._render(prompt), prompt, room)
         if isinstance(prompt, TextPrompt):
             return self._encode_pieces([prompt.text], prompt, room)
+        if isinstance(prompt, InfillPrompt):
+            return self._encode_pieces(self._infill(prompt), prompt, room)
         size = len(self._vocabulary)
         if wrong := next((token for token in prompt.tokens if not 0 <= token < size), None):
             raise InvalidRequestError(f"token {wrong} is not in the vocabulary of {size} tokens", param="prompt")
         return list(prompt.tokens)
+
+    def _infill(self, prompt: InfillPrompt) -> list[Piece]:
+        ids = self._vocabulary.infill_ids
+        if ids is None:
+            raise InvalidRequestError("this model has no fill-in-the-middle tokens; leave 'suffix' out", param="suffix")
+        before, after, middle = ids
+        return [before, prompt.prefix, after, prompt.suffix, middle]
 
     def _render(self, prompt: ChatPrompt) -> list[Piece]:
         if self.template is None:

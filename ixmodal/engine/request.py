@@ -17,6 +17,17 @@ class FinishReason(StrEnum):
     """The token limit or the end of the context was reached."""
 
 
+class Constraint(msgspec.Struct, frozen=True):
+    """What an answer must look like. `kind` is json_object, json_schema (value: the schema as JSON), regex or lark.
+
+    `param` names the request's field in refusals.
+    """
+
+    kind: str
+    value: str = ""
+    param: str = "response_format"
+
+
 class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How tokens are chosen. Neutral defaults: a field at its default has no effect."""
 
@@ -48,6 +59,35 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     """Tokens that end the answer and are not returned."""
     ignore_eos: bool = False
     """Go on after the model's own end."""
+    typical_p: float = 1.0
+    """Keep the tokens whose surprise is closest to the expected one and that together reach this probability."""
+    mirostat_tau: float | None = None
+    """Hold the surprise of the chosen tokens near this many bits (mirostat 2); unset: off."""
+    mirostat_eta: float = 0.1
+    """How fast mirostat learns."""
+    constraint: Constraint | None = None
+    """What the answer must look like."""
+    logprobs: int | None = None
+    """Report the log-probability of each token, and of this many likeliest alternatives."""
+    prompt_logprobs: bool = False
+    """Report those of the prompt's tokens too; they are then evaluated one by one."""
+
+
+class TokenLogprob(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A token, the bytes it adds to the text, and its natural log-probability before penalties and temperature.
+
+    `logprob` is None for a prompt's first token, which nothing precedes. `top` holds the likeliest tokens, best first.
+    """
+
+    id: int
+    piece: bytes
+    logprob: float | None
+    top: tuple[TokenLogprob, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The token as text; bytes that are no whole character become U+FFFD."""
+        return self.piece.decode("utf-8", "replace")
 
 
 class ChatPrompt(msgspec.Struct, frozen=True, tag="chat"):
@@ -69,7 +109,14 @@ class TokenPrompt(msgspec.Struct, frozen=True, tag="tokens"):
     tokens: list[int]
 
 
-Prompt = ChatPrompt | TextPrompt | TokenPrompt
+class InfillPrompt(msgspec.Struct, frozen=True, tag="infill"):
+    """Text before and after the text to write, for models with fill-in-the-middle tokens."""
+
+    prefix: str
+    suffix: str
+
+
+Prompt = ChatPrompt | TextPrompt | TokenPrompt | InfillPrompt
 
 
 class GenerationRequest(msgspec.Struct, frozen=True):
@@ -93,6 +140,8 @@ class Output(msgspec.Struct, frozen=True):
     text: str
     usage: Usage
     finish_reason: FinishReason | None = None
+    logprobs: tuple[TokenLogprob, ...] = ()
+    prompt_logprobs: tuple[TokenLogprob, ...] = ()
 
 
 class ModelInfo(msgspec.Struct, frozen=True):
@@ -101,4 +150,5 @@ class ModelInfo(msgspec.Struct, frozen=True):
     context_length: int
     vocabulary_size: int
     slots: int
-    has_chat_template: bool
+    chat_template: str | None
+    can_infill: bool = False

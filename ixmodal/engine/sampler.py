@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ixmodal.engine.request import SamplingParams
 from ixmodal.errors import EngineError
+
+if TYPE_CHECKING:
+    from ixmodal.engine.constraints import TokenMask
 
 _FIRST_CANDIDATES = 256
 _LEAST_TEMPERATURE = np.finfo(np.float32).tiny
@@ -30,14 +34,17 @@ class Sampler:
         self._bias_ids = np.fromiter(params.logit_bias, np.int64)
         self._biases = np.fromiter(params.logit_bias.values(), np.float32)
         self._generated = 0
+        self._surprise_limit = 2 * params.mirostat_tau if params.mirostat_tau else 0.0
 
-    def sample(self, logits: Floats) -> int:
-        """The next token. `logits`, shape (vocabulary,), is changed in place.
+    def sample(self, logits: Floats, mask: TokenMask | None = None) -> int:
+        """The next token, among those that `mask` allows. `logits`, shape (vocabulary,), is changed in place.
 
         Raises:
             EngineError: the model yields no finite number.
         """
         self._adjust(logits)
+        if mask is not None:
+            mask.apply(logits)
         params = self._params
         likeliest = int(logits.argmax())
         # The likeliest is NaN where any is: so one look judges all, and -inf remains what it is, a token ruled out.
@@ -75,6 +82,10 @@ class Sampler:
         params = self._params
         with np.errstate(over="ignore"):  # -inf is the right quotient for a temperature close to 0
             weights = np.exp((logits - peak) / max(np.float32(params.temperature), _LEAST_TEMPERATURE))
+        if params.mirostat_tau:
+            return self._draw_mirostat(weights)
+        if params.typical_p < 1:
+            weights = _keep_typical(weights, params.typical_p)
         if params.top_k or params.top_p < 1:
             ids = self._candidates(weights)
             weights = weights[ids]
@@ -82,10 +93,28 @@ class Sampler:
             ids = None
         if params.min_p:
             weights = np.where(weights >= params.min_p * weights.max(), weights, 0)
+        index = self._pick(weights)
+        return index if ids is None else int(ids[index])
+
+    def _draw_mirostat(self, weights: Floats) -> int:
+        """Mirostat 2: keep the tokens whose surprise in bits stays below a limit that each choice corrects.
+
+        https://arxiv.org/abs/2007.14966
+        """
+        params = self._params
+        assert params.mirostat_tau
+        ids = _top(weights, len(weights))
+        shares = weights[ids] / weights.sum(dtype=np.float64)
+        kept = max(1, int((shares >= 2.0**-self._surprise_limit).sum()))
+        index = self._pick(shares[:kept].astype(np.float32))
+        surprise = -float(np.log2(shares[index] / shares[:kept].sum()))
+        self._surprise_limit -= params.mirostat_eta * (surprise - params.mirostat_tau)
+        return int(ids[index])
+
+    def _pick(self, weights: Floats) -> int:
         cumulative = np.cumsum(weights, dtype=np.float64)
         drawn = self._random.random() * cumulative[-1]
-        index = min(int(cumulative.searchsorted(drawn, side="right")), len(cumulative) - 1)
-        return index if ids is None else int(ids[index])
+        return min(int(cumulative.searchsorted(drawn, side="right")), len(cumulative) - 1)
 
     def _candidates(self, weights: Floats) -> Ints:
         """Ids of the tokens that top-k and top-p keep, likeliest first."""
@@ -102,6 +131,19 @@ class Sampler:
             if count == limit or reached[-1] >= wanted:
                 return ids[: int(reached.searchsorted(wanted)) + 1]
             count = min(limit, count * 8)
+
+
+def _keep_typical(weights: Floats, typical_p: float) -> Floats:
+    """Zero all but the tokens of the most typical surprise: https://arxiv.org/abs/2202.00666."""
+    shares = weights / weights.sum(dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        surprise = np.where(shares > 0, -np.log(shares), np.inf)
+        entropy = np.where(shares > 0, shares * surprise, 0).sum()
+    order = np.argsort(np.abs(surprise - entropy), kind="stable")
+    kept = order[: int(np.cumsum(shares[order]).searchsorted(typical_p)) + 1]
+    typical = np.zeros_like(weights)
+    typical[kept] = weights[kept]
+    return typical
 
 
 def _top(weights: Floats, count: int) -> Ints:

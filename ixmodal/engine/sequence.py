@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
-from ixmodal.backends.base import Chunk
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ixmodal.backends.base import Chunk, Logits
 from ixmodal.engine.detokenizer import Detokenizer
-from ixmodal.engine.request import FinishReason, SamplingParams
-from ixmodal.engine.sampler import Floats, Sampler
+from ixmodal.engine.logprobs import LogprobQueue, describe, log_softmax
+from ixmodal.engine.request import FinishReason, SamplingParams, TokenLogprob
+from ixmodal.engine.sampler import Sampler
 from ixmodal.engine.slots import Slot
 from ixmodal.models.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from ixmodal.engine.constraints import TokenMask
+
+
+@dataclass(frozen=True)
+class Step:
+    """What sampling a token yields: the text that became certain, and why the answer ended if it did."""
+
+    text: str
+    reason: FinishReason | None = None
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 class Sequence:
@@ -21,6 +37,7 @@ class Sequence:
         params: SamplingParams,
         vocabulary: Vocabulary,
         context_length: int,
+        mask: TokenMask | None = None,
     ) -> None:
         self.id = id
         self.slot = slot
@@ -28,19 +45,35 @@ class Sequence:
         self._pending = prompt[len(slot.tokens) :]
         room = context_length - len(prompt)
         self._limit = room if params.max_tokens is None else min(params.max_tokens, room)
+        self._params = params
         self._vocabulary = vocabulary
         self._stop_ids = vocabulary.end_ids | set(params.stop_token_ids)
         self._sampler = Sampler(params, prompt, vocabulary.end_ids)
+        self._mask = mask
         self._detokenizer = Detokenizer(params.stop)
+        self._told = LogprobQueue()
+        self._prompt_logprobs = [TokenLogprob(prompt[0], vocabulary.piece(prompt[0]), None)]
 
     @property
     def wants_tokens(self) -> bool:
-        """False for a request of zero tokens: its prompt needs no evaluation."""
+        """False for a request of zero tokens."""
         return self._limit > 0
+
+    @property
+    def reads_prompt(self) -> bool:
+        """True while the prompt's log-probabilities are being gathered."""
+        return self._params.prompt_logprobs and not self.completion_tokens
+
+    @property
+    def prompt_logprobs(self) -> tuple[TokenLogprob, ...]:
+        """Those of the prompt's tokens so far."""
+        return tuple(self._prompt_logprobs)
 
     def next_chunk(self, batch_size: int) -> Chunk:
         """The next tokens to evaluate: one while decoding, up to `batch_size` of the prompt."""
-        return Chunk(self.slot.index, self._pending[:batch_size], len(self.slot.tokens))
+        # The library keeps the logits of a chunk's last token only: to see them all, tokens go one by one.
+        size = 1 if self.reads_prompt else batch_size
+        return Chunk(self.slot.index, self._pending[:size], len(self.slot.tokens))
 
     def advance(self, chunk: Chunk) -> bool:
         """Note that `chunk` is in the cache. True if nothing is pending: the next token can be sampled."""
@@ -48,17 +81,36 @@ class Sequence:
         del self._pending[: len(chunk.tokens)]
         return not self._pending
 
-    def sample(self, logits: Floats) -> tuple[str, FinishReason | None]:
-        """Choose a token. Returns the text that became certain, and why the answer ended if it did."""
-        token = self._sampler.sample(logits)
+    def read_prompt(self, logits: Logits) -> None:
+        """Note the log-probability of the prompt's next token, while there is one."""
+        if self._pending:
+            alternatives = self._params.logprobs or 0
+            entry = describe(log_softmax(logits), self._pending[0], alternatives, self._vocabulary)
+            self._prompt_logprobs.append(entry)
+
+    def sample(self, logits: Logits) -> Step:
+        """Choose a token. Raises `EngineError` if the model yields no finite logits or the constraint allows none."""
+        wanted = self._params.logprobs
+        logprobs = None if wanted is None else log_softmax(logits)
+        token = self._sampler.sample(logits, self._mask)
         self.completion_tokens += 1
         if token in self._stop_ids:
-            return self._detokenizer.flush(), FinishReason.STOP
+            return self._end(FinishReason.STOP)
+        if logprobs is not None:
+            self._told.push(describe(logprobs, token, wanted or 0, self._vocabulary))
         text = self._detokenizer.push(self._vocabulary.piece(token))
+        complete = self._mask is not None and self._mask.advance(token)
         if self._detokenizer.stopped:
-            return text, FinishReason.STOP
+            return Step(text, FinishReason.STOP, self._told.release(text))
+        if complete:
+            return self._end(FinishReason.STOP, text)
         if self.completion_tokens >= self._limit:
-            text += self._detokenizer.flush()
-            return text, FinishReason.STOP if self._detokenizer.stopped else FinishReason.LENGTH
+            return self._end(FinishReason.LENGTH, text)
         self._pending = [token]
-        return text, None
+        return Step(text, None, self._told.release(text))
+
+    def _end(self, reason: FinishReason, text: str = "") -> Step:
+        text += self._detokenizer.flush()
+        if self._detokenizer.stopped:
+            return Step(text, FinishReason.STOP, self._told.release(text))
+        return Step(text, reason, self._told.flush())

@@ -25,8 +25,10 @@ class Slots:
         self._slots = [Slot(index) for index in range(count)]
         self._clock = 0
 
-    def take(self, prompt: Sequence[int]) -> tuple[Slot, int] | None:
+    def take(self, prompt: Sequence[int], *, reuse: bool = True) -> tuple[Slot, int] | None:
         """Occupy the free slot that can reuse most of `prompt`, among equals the one unused longest.
+
+        `reuse` false asks for an evaluation from the first token on.
 
         Returns the slot and the tokens reused (always fewer than the prompt's, so that its last one is evaluated and
         yields logits), or None if no slot is free.
@@ -34,7 +36,8 @@ class Slots:
         free = [slot for slot in self._slots if not slot.busy]
         if not free:
             return None
-        shared = {slot.index: min(common_prefix(slot.tokens, prompt), len(prompt) - 1) for slot in free}
+        most = len(prompt) - 1 if reuse else 0
+        shared = {slot.index: min(common_prefix(slot.tokens, prompt), most) for slot in free}
         worth = {i: n if n >= _WORTH_REUSING * len(prompt) else 0 for i, n in shared.items()}
         slot = max(free, key=lambda slot: (worth[slot.index], -slot.last_used))
         slot.busy = True

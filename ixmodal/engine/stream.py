@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from ixmodal.engine.messages import Delta, Failed, Finished, Refused, Started
-from ixmodal.engine.request import FinishReason, Output, Usage
+from ixmodal.engine.messages import Delta, Failed, Finished, PromptRead, Refused, Started
+from ixmodal.engine.request import FinishReason, Output, TokenLogprob, Usage
 from ixmodal.errors import ContextLengthError, EngineError, InvalidRequestError, IxmodalError, RequestError
 
 _KINDS: dict[str | None, type[RequestError]] = {ContextLengthError.code: ContextLengthError}
@@ -16,6 +16,8 @@ class Stream:
 
     def __init__(self) -> None:
         self._text: list[str] = []
+        self._logprobs: list[TokenLogprob] = []
+        self._prompt_logprobs: tuple[TokenLogprob, ...] = ()
         self._usage = Usage()
         self._reason: FinishReason | None = None
         self._error: IxmodalError | None = None
@@ -26,10 +28,12 @@ class Stream:
         """True once the engine has nothing more to send."""
         return self._reason is not None or self._error is not None
 
-    def put(self, message: Started | Delta | Finished | Refused | Failed) -> None:
+    def put(self, message: Started | PromptRead | Delta | Finished | Refused | Failed) -> None:
         """Take a frame of this generation."""
         if isinstance(message, Started):
             self._usage = Usage(message.prompt_tokens, 0, message.cached_tokens)
+        elif isinstance(message, PromptRead):
+            self._prompt_logprobs = message.logprobs
         elif isinstance(message, Refused):
             kind = _KINDS.get(message.code, InvalidRequestError)
             self._error = kind(message.message, param=message.param, code=message.code)
@@ -37,6 +41,7 @@ class Stream:
             self._error = EngineError(message.message)
         else:
             self._text.append(message.text)
+            self._logprobs += message.logprobs
             self._usage = Usage(self._usage.prompt_tokens, message.completion_tokens, self._usage.cached_tokens)
             if isinstance(message, Finished):
                 self._reason = message.reason
@@ -54,8 +59,10 @@ class Stream:
         self._news.clear()
         text = "".join(self._text)
         self._text.clear()
+        logprobs, self._logprobs = tuple(self._logprobs), []
         if self._error and not text:
             raise self._error
         if self._error:
             self._news.set()
-        return Output(text, self._usage, self._reason)
+        prompt_logprobs, self._prompt_logprobs = self._prompt_logprobs, ()
+        return Output(text, self._usage, self._reason, logprobs, prompt_logprobs)

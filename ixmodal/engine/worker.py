@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections import deque
+from typing import TYPE_CHECKING
 
 from ixmodal.backends import load_backend
 from ixmodal.backends.base import Backend, LoadParams
@@ -23,10 +24,12 @@ from ixmodal.engine.messages import (
     Failed,
     Finished,
     FrameBuffer,
+    FromWorker,
     Generate,
     Load,
     LoadFailed,
     Progress,
+    PromptRead,
     Ready,
     Refused,
     Started,
@@ -34,10 +37,13 @@ from ixmodal.engine.messages import (
     to_worker,
 )
 from ixmodal.engine.prompts import PromptEncoder
-from ixmodal.engine.request import FinishReason, ModelInfo
-from ixmodal.engine.sequence import Sequence
+from ixmodal.engine.request import FinishReason, ModelInfo, SamplingParams
+from ixmodal.engine.sequence import Sequence, Step
 from ixmodal.engine.slots import Slots
 from ixmodal.errors import EngineError, RequestError, UnsupportedModelError, WeightsError
+
+if TYPE_CHECKING:
+    from ixmodal.engine.constraints import ConstraintCompiler, TokenMask
 
 _RECEIVE_BYTES = 1 << 18
 
@@ -51,6 +57,7 @@ class Worker:
         self._batch_size = load.batch_size
         self._encoder = PromptEncoder(backend, load.chat_template, load.template_timeout)
         self._slots = Slots(backend.slots)
+        self._constraints: ConstraintCompiler | None = None
         self._running: deque[Sequence] = deque()
 
     @property
@@ -60,7 +67,8 @@ class Worker:
             context_length=self._backend.context_length,
             vocabulary_size=len(self._backend.vocabulary),
             slots=self._backend.slots,
-            has_chat_template=self._encoder.template is not None,
+            chat_template=self._encoder.template_source,
+            can_infill=self._backend.vocabulary.infill_ids is not None,
         )
 
     def run(self) -> None:
@@ -78,23 +86,25 @@ class Worker:
         try:
             prompt = self._encoder.encode(message.request.prompt, sampling.max_tokens)
             self._check_ids(message)
+            mask = self._compile(sampling)
         except RequestError as error:
             self._channel.send(Refused(message.id, error.message, error.code, error.param))
             return
         except EngineError as error:
             self._channel.send(Failed(message.id, error.message))
             return
-        taken = self._slots.take(prompt)
+        taken = self._slots.take(prompt, reuse=not sampling.prompt_logprobs)
         if taken is None:
             self._channel.send(Failed(message.id, "no slot is free; the server sent more than it may"))
             return
         slot, cached = taken
-        sequence = Sequence(message.id, slot, prompt, sampling, self._backend.vocabulary, self._backend.context_length)
+        vocabulary, context_length = self._backend.vocabulary, self._backend.context_length
+        sequence = Sequence(message.id, slot, prompt, sampling, vocabulary, context_length, mask)
         self._channel.send(Started(message.id, len(prompt), cached))
-        if sequence.wants_tokens:
+        if sequence.wants_tokens or sequence.reads_prompt:
             self._running.append(sequence)
         else:
-            self._finish(sequence, "", FinishReason.LENGTH)
+            self._finish(sequence, Step("", FinishReason.LENGTH))
 
     def _check_ids(self, message: Generate) -> None:
         size = len(self._backend.vocabulary)
@@ -102,6 +112,20 @@ class Worker:
         for param, ids in (("logit_bias", sampling.logit_bias), ("stop_token_ids", sampling.stop_token_ids)):
             if any(not 0 <= token < size for token in ids):
                 raise RequestError(f"{param} names a token outside the vocabulary of {size} tokens", param=param)
+
+    def _compile(self, sampling: SamplingParams) -> TokenMask | None:
+        constraint = sampling.constraint
+        if constraint is None:
+            return None
+        if sampling.min_tokens or sampling.ignore_eos:
+            name = "min_tokens" if sampling.min_tokens else "ignore_eos"
+            raise RequestError(f"'{name}' can't be combined with '{constraint.param}'", param=name)
+        if self._constraints is None:
+            # Imported on first use: most requests have no constraint, and the start should not wait for it.
+            from ixmodal.engine.constraints import ConstraintCompiler
+
+            self._constraints = ConstraintCompiler(self._backend.vocabulary)
+        return self._constraints.compile(constraint)
 
     def _cancel(self, id: int) -> None:
         for sequence in self._running:
@@ -124,27 +148,37 @@ class Worker:
                 self._fail(sequence, error)
             return
         for sequence, chunk in zip(turn, chunks, strict=True):
-            if sequence.advance(chunk):
+            self._follow(sequence, sequence.advance(chunk))
+
+    def _follow(self, sequence: Sequence, complete: bool) -> None:
+        """After a forward: go on reading the prompt, or sample a token."""
+        try:
+            if sequence.reads_prompt:
+                sequence.read_prompt(self._backend.logits(sequence.slot.index))
+                if complete:
+                    self._channel.send(PromptRead(sequence.id, sequence.prompt_logprobs))
+            if complete and not sequence.wants_tokens:
+                self._finish(sequence, Step("", FinishReason.LENGTH))
+            elif complete:
                 self._sample(sequence)
             else:
                 self._running.append(sequence)
                 self._channel.send(Progress())
-
-    def _sample(self, sequence: Sequence) -> None:
-        try:
-            text, reason = sequence.sample(self._backend.logits(sequence.slot.index))
         except EngineError as error:
             self._fail(sequence, error)
-            return
-        if reason is not None:
-            self._finish(sequence, text, reason)
+
+    def _sample(self, sequence: Sequence) -> None:
+        step = sequence.sample(self._backend.logits(sequence.slot.index))
+        if step.reason is not None:
+            self._finish(sequence, step)
             return
         self._running.append(sequence)
-        self._channel.send(Delta(sequence.id, text, sequence.completion_tokens))
+        self._channel.send(Delta(sequence.id, step.text, sequence.completion_tokens, step.logprobs))
 
-    def _finish(self, sequence: Sequence, text: str, reason: FinishReason) -> None:
+    def _finish(self, sequence: Sequence, step: Step) -> None:
+        assert step.reason
         self._slots.release(sequence.slot)
-        self._channel.send(Finished(sequence.id, text, sequence.completion_tokens, reason))
+        self._channel.send(Finished(sequence.id, step.text, sequence.completion_tokens, step.reason, step.logprobs))
 
     def _fail(self, sequence: Sequence, error: EngineError) -> None:
         sequence.slot.tokens.clear()
@@ -171,7 +205,7 @@ class Channel:
             return None
         return [to_worker.decode(body) for body in self._buffer.feed(data)]
 
-    def send(self, message: Delta | Failed | Finished | LoadFailed | Progress | Ready | Refused | Started) -> None:
+    def send(self, message: FromWorker) -> None:
         """Send a frame; if the server is gone, end."""
         try:
             self._socket.sendall(frame(message))

@@ -13,6 +13,13 @@ SPACE = "\u2581".encode()
 _BYTE_TOKEN = re.compile(rb"<0x([0-9A-F]{2})>")
 _END_TEXTS = (b"</s>", b"<|im_end|>", b"<|endoftext|>", b"<|eot_id|>", b"<|end|>", b"<end_of_turn>", b"<|end_of_text|>")
 
+_INFILL_FAMILIES = (
+    ("\u2581<PRE>".encode(), "\u2581<SUF>".encode(), "\u2581<MID>".encode()),  # Code Llama
+    (b"<fim_prefix>", b"<fim_suffix>", b"<fim_middle>"),  # StarCoder
+    (b"<|fim_prefix|>", b"<|fim_suffix|>", b"<|fim_middle|>"),  # Qwen Coder
+)
+_INFILL_TEXTS = frozenset(text for family in _INFILL_FAMILIES for text in family)
+
 
 class TokenType(IntEnum):
     """`tokenizer.ggml.token_type` of the GGUF format."""
@@ -75,6 +82,16 @@ class Vocabulary:
         """Tokens that end an answer: the file's end-of-sequence token and the known ends of a turn."""
         known = {i for text, i in self.control_ids.items() if text.encode() in _END_TEXTS}
         return frozenset(known | ({self.eos_id} if self.eos_id is not None else set()))
+
+    @cached_property
+    def infill_ids(self) -> tuple[int, int, int] | None:
+        """Tokens that mark what comes before, what comes after, and the text to fill in; None if the model has none."""
+        by_text = {text: id for id, text in enumerate(self.texts) if text in _INFILL_TEXTS}
+        for names in _INFILL_FAMILIES:
+            if all(name in by_text for name in names):
+                before, after, middle = (by_text[name] for name in names)
+                return before, after, middle
+        return None
 
     @cached_property
     def longest_text(self) -> int:

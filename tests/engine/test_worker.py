@@ -1,0 +1,378 @@
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ixmodal.backends.base import Backend, Chunk, LoadParams
+from ixmodal.backends.ctransformers import CtransformersBackend
+from ixmodal.backends.scripted import ScriptedBackend
+from ixmodal.engine.messages import (
+    Cancel,
+    Delta,
+    Failed,
+    Finished,
+    FrameBuffer,
+    Generate,
+    Load,
+    LoadFailed,
+    Progress,
+    Ready,
+    Refused,
+    Started,
+    frame,
+    from_worker,
+)
+from ixmodal.engine.request import (
+    ChatPrompt,
+    FinishReason,
+    GenerationRequest,
+    Prompt,
+    SamplingParams,
+    TextPrompt,
+    TokenPrompt,
+)
+from ixmodal.engine.worker import Channel, Worker
+from tests.support.gguf_files import load_params
+
+PATIENCE = 20.0
+
+
+class Peer:
+    """The server's end of a worker's socket."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
+        self._socket.settimeout(PATIENCE)
+        self._buffer = FrameBuffer()
+        self._arrived: list[Any] = []
+
+    def send(self, *messages: Any) -> None:
+        self._socket.sendall(b"".join(map(frame, messages)))
+
+    def next(self) -> Any:
+        while not self._arrived:
+            data = self._socket.recv(65_536)
+            if not data:
+                raise EOFError
+            self._arrived += map(from_worker.decode, self._buffer.feed(data))
+        return self._arrived.pop(0)
+
+    def until(self, wanted: Callable[[Any], bool]) -> list[Any]:
+        """All frames up to the first that is wanted."""
+        frames = [self.next()]
+        while not wanted(frames[-1]):
+            frames.append(self.next())
+        return frames
+
+    def answer(self, message: Generate) -> tuple[str, Finished, Started]:
+        self.send(message)
+        frames = [f for f in self.until(lambda f: isinstance(f, Finished)) if not isinstance(f, Progress)]
+        return "".join(getattr(f, "text", "") for f in frames), frames[-1], frames[0]
+
+
+class Recording(ScriptedBackend):
+    """Notes each chunk; lets a forward pass only when the test gives leave, if it is gated."""
+
+    def __init__(self, params: LoadParams) -> None:
+        super().__init__(params)
+        self.chunks: list[tuple[int, int, int]] = []
+        self.gate: queue.Queue[None] | None = None
+        self.waiting = threading.Event()
+
+    def forward(self, chunks: Sequence[Chunk]) -> None:
+        if self.gate is not None:
+            self.waiting.set()
+            self.gate.get(timeout=PATIENCE)
+        self.chunks += [(chunk.slot, len(chunk.tokens), chunk.past) for chunk in chunks]
+        super().forward(chunks)
+
+
+@contextmanager
+def served(backend: Backend, batch_size: int = 16) -> Iterator[Peer]:
+    """A worker in a thread; a native call would hold it as it holds a process."""
+    ours, theirs = socket.socketpair()
+    load = Load(backend="", path="", slots=backend.slots, batch_size=batch_size, threads=1)
+    worker = Worker(Channel(theirs), backend, load)
+
+    def run() -> None:
+        with suppress(SystemExit):  # how it ends when it has something to say and nobody listens
+            worker.run()
+
+    thread = threading.Thread(target=run)
+    with ours, theirs:
+        thread.start()
+        try:
+            yield Peer(ours)
+        finally:
+            ours.shutdown(socket.SHUT_RDWR)
+            thread.join(PATIENCE)
+            assert not thread.is_alive()
+
+
+@pytest.fixture
+def recording() -> Recording:
+    return Recording(load_params(Path("scripted"), slots=2))
+
+
+def generate(id: int, prompt: str | Prompt, **sampling: Any) -> Generate:
+    told: Prompt = TextPrompt(prompt) if isinstance(prompt, str) else prompt
+    return Generate(id, GenerationRequest(told, SamplingParams(temperature=0.0, **sampling)))
+
+
+def test_an_answer_in_frames(recording: Recording) -> None:
+    with served(recording) as peer:
+        peer.send(generate(7, "say:hé|"))
+        frames = peer.until(lambda f: isinstance(f, Finished))
+    assert frames[0] == Started(7, 9, 0)
+    assert [f for f in frames[1:] if not isinstance(f, Progress)] == [
+        Delta(7, "h", 1),
+        Delta(7, "", 2),
+        Delta(7, "é", 3),
+        Finished(7, "", 4, FinishReason.STOP),
+    ]
+
+
+def test_a_long_answer_does_not_block_a_short_one(recording: Recording) -> None:
+    with served(recording) as peer:
+        peer.send(generate(1, "!forever say:abc|", max_tokens=500), generate(2, "say:xyz|"))
+        frames = peer.until(lambda f: isinstance(f, Finished))
+        assert frames[-1].id == 2
+        kinds = [f.id for f in frames if isinstance(f, Delta)]
+        assert kinds.count(2) == 3
+        assert 1 in kinds
+        assert kinds.count(1) < 10
+        assert peer.until(lambda f: isinstance(f, Finished))[-1].completion_tokens == 500
+
+
+def test_a_long_prompt_does_not_block_an_answer(recording: Recording) -> None:
+    with served(recording, batch_size=8) as peer:
+        peer.send(generate(1, "x" * 800 + "say:a|"), generate(2, "say:xyz|"))
+        frames = peer.until(lambda f: isinstance(f, Finished))
+        assert (frames[-1].id, frames[-1].reason) == (2, FinishReason.STOP)
+        assert not any(isinstance(f, Delta) and f.id == 1 for f in frames)
+        assert any(isinstance(f, Progress) for f in frames)
+        peer.until(lambda f: isinstance(f, Finished))
+    assert max(count for _, count, _ in recording.chunks) == 8
+
+
+def test_a_prompt_is_evaluated_in_chunks_one_after_the_other(recording: Recording) -> None:
+    with served(recording, batch_size=16) as peer:
+        peer.answer(generate(1, TokenPrompt([70] * 39 + [127]), max_tokens=1))
+    assert recording.chunks == [(0, 16, 0), (0, 16, 16), (0, 8, 32)]
+
+
+def test_a_kept_prefix_is_not_evaluated_again(recording: Recording) -> None:
+    with served(recording) as peer:
+        first = peer.answer(generate(1, "hello say:ab|"))
+        recording.chunks.clear()
+        again = peer.answer(generate(2, "hello say:ab|"))
+        assert (first[0], again[0]) == ("ab", "ab")
+        assert (first[2].cached_tokens, again[2].cached_tokens) == (0, 13)
+        assert recording.chunks[0] == (0, 1, 13)
+        assert peer.answer(generate(3, "hello say:ab|ab say:no|"))[2].cached_tokens == 14 + 2
+
+
+def test_a_cancelled_generation_says_nothing_more_and_frees_its_slot(recording: Recording) -> None:
+    with served(recording) as peer:
+        peer.send(generate(1, "!forever say:a|"), generate(2, "!forever say:b|"))
+        peer.until(lambda f: isinstance(f, Delta) and f.id == 2)
+        peer.send(Cancel(1), generate(3, "say:c|"))
+        peer.until(lambda f: f == Started(3, 7, 1))
+        rest = peer.until(lambda f: isinstance(f, Finished))
+        assert rest[-1].id == 3
+        assert all(getattr(f, "id", 0) != 1 for f in rest)
+
+
+def test_cancelling_between_the_chunks_of_a_prompt(recording: Recording) -> None:
+    recording.gate = queue.Queue()
+    with served(recording, batch_size=4) as peer:
+        peer.send(generate(1, "x" * 400 + "|"))
+        assert recording.waiting.wait(PATIENCE)
+        peer.send(Cancel(1), generate(2, "say:a|"))
+        for _ in range(20):
+            recording.gate.put(None)
+        frames = peer.until(lambda f: isinstance(f, Finished))
+        assert frames[-1].id == 2
+    assert sum(count for slot, count, _ in recording.chunks if slot == 0) <= 8
+
+
+def test_cancelling_what_is_unknown_or_over_is_harmless(recording: Recording) -> None:
+    with served(recording) as peer:
+        peer.send(Cancel(99))
+        peer.answer(generate(1, "say:a|"))
+        peer.send(Cancel(1))
+        assert peer.answer(generate(2, "say:b|"))[0] == "b"
+
+
+def test_more_than_the_slots_hold_is_an_error_of_the_server(recording: Recording) -> None:
+    with served(recording) as peer:
+        peer.send(*(generate(id, "!forever say:a|") for id in (1, 2, 3)))
+        assert peer.until(lambda f: isinstance(f, Failed))[-1].id == 3
+
+
+@pytest.mark.parametrize(
+    ("message", "code", "param"),
+    [
+        (generate(1, TokenPrompt([999])), None, "prompt"),
+        (generate(1, TokenPrompt([1] * 5000)), "context_length_exceeded", "prompt"),
+        (generate(1, "a|", logit_bias={261: 1.0}), None, "logit_bias"),
+        (generate(1, "a|", stop_token_ids=(-1,)), None, "stop_token_ids"),
+    ],
+)
+def test_refusals_name_the_field_and_take_no_slot(
+    recording: Recording, message: Generate, code: str | None, param: str
+) -> None:
+    with served(recording) as peer:
+        for _ in range(3):
+            peer.send(message)
+            refused = peer.next()
+            assert isinstance(refused, Refused)
+            assert (refused.id, refused.code, refused.param) == (1, code, param)
+        assert peer.answer(generate(2, "say:ok|"))[0] == "ok"
+    assert all(slot == 0 for slot, _, _ in recording.chunks)
+
+
+@pytest.mark.parametrize("order", ["!fail", "!nan"])
+def test_a_failure_ends_one_generation_and_nothing_else(recording: Recording, order: str) -> None:
+    with served(recording) as peer:
+        peer.send(generate(1, f"{order} say:a|"), generate(2, "say:well|"))
+        frames = peer.until(lambda f: isinstance(f, Finished))
+        assert [f.id for f in frames if isinstance(f, Failed)] == [1]
+        assert "".join(f.text for f in frames if isinstance(f, Delta) and f.id == 2) == "well"
+        assert peer.answer(generate(3, f"{order[1:]} say:b|"))[2].cached_tokens <= 1  # what failed is not reused
+
+
+def test_zero_tokens_are_counted_and_nothing_is_evaluated(recording: Recording) -> None:
+    with served(recording) as peer:
+        text, finished, started = peer.answer(generate(1, "say:a|", max_tokens=0))
+    assert (text, finished.reason, finished.completion_tokens, started.prompt_tokens) == ("", FinishReason.LENGTH, 0, 7)
+    assert recording.chunks == []
+
+
+def test_the_last_token_of_the_context_is_used() -> None:
+    backend = Recording(load_params(Path("scripted"), context_length=20))
+    with served(backend) as peer:
+        text, finished, _ = peer.answer(generate(1, "!forever say:a|"))
+    assert (text, finished.reason) == ("aaaa", FinishReason.LENGTH)
+    assert max(past + count for _, count, past in backend.chunks) <= 20
+
+
+@pytest.mark.parametrize("slots", [1, 2])
+def test_reuse_changes_no_greedy_answer_of_a_real_model(tiny_model: Path, slots: int) -> None:
+    prompts = [
+        "the word was with you",
+        "the word was with them",
+        "the word was",
+        "and 你好 😀",
+        "the word was with you",
+    ]
+
+    def answers(fresh: bool) -> list[tuple[str, int]]:
+        found = []
+        backend = CtransformersBackend(load_params(tiny_model, slots=slots))
+        with served(backend) as peer:
+            for id, prompt in enumerate(prompts):
+                if fresh:
+                    peer.answer(generate(100 + id, TokenPrompt([300 + id] * 60), max_tokens=0))
+                text, _, started = peer.answer(generate(id, prompt, max_tokens=24, ignore_eos=True))
+                found.append((text, started.cached_tokens))
+        return found
+
+    reused, fresh = answers(fresh=False), answers(fresh=True)
+    assert [text for text, _ in reused] == [text for text, _ in fresh]
+    assert all(text for text, _ in reused)
+    assert [cached for _, cached in reused][1] >= 5
+    assert sum(cached for _, cached in reused) > sum(cached for _, cached in fresh)
+
+
+class Child:
+    """`python -m ixmodal.engine.worker` as the server starts it."""
+
+    def __init__(self) -> None:
+        ours, theirs = socket.socketpair()
+        command = [sys.executable, "-m", "ixmodal.engine.worker", str(theirs.fileno()), str(os.getpid())]
+        self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stderr=subprocess.PIPE)
+        theirs.close()
+        self.connection, self.peer = ours, Peer(ours)
+
+    def end(self) -> tuple[int, bytes]:
+        """Hang up and see it off."""
+        self.connection.close()
+        _, errors = self.process.communicate(timeout=PATIENCE)
+        return self.process.returncode, errors
+
+
+@pytest.fixture
+def child() -> Iterator[Child]:
+    started = Child()
+    try:
+        yield started
+    finally:
+        started.process.kill()
+        started.connection.close()
+        started.process.communicate()
+
+
+def test_a_child_serves_chats_and_ends_when_the_server_hangs_up(child: Child) -> None:
+    child.peer.send(Load(backend="scripted", path="", slots=1, batch_size=8, threads=1))
+    ready = child.peer.next()
+    assert isinstance(ready, Ready)
+    assert (ready.model.vocabulary_size, ready.model.slots, ready.model.context_length) == (261, 1, 4096)
+    chat = ChatPrompt([{"role": "user", "content": "say:你好 <|im_end|>"}])
+    assert child.peer.answer(generate(1, chat))[0] == "你好 <|im_end|>"
+    assert child.end() == (0, b"")
+
+
+def test_a_template_without_end_is_refused_and_the_child_goes_on(child: Child) -> None:
+    template = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+    load = Load(
+        backend="scripted", path="", slots=1, batch_size=8, threads=1, chat_template=template, template_timeout=0.05
+    )
+    child.peer.send(load)
+    assert isinstance(child.peer.next(), Ready)
+    child.peer.send(generate(1, ChatPrompt([{"role": "user", "content": "x"}])))
+    refused = child.peer.next()
+    assert isinstance(refused, Refused)
+    assert "took over 0.05 seconds" in refused.message
+    assert child.peer.answer(generate(2, "say:on|"))[0] == "on"
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"path": "!fail-load"}, "the script says"),
+        ({"chat_template": "{% if %}"}, "can't be compiled"),
+        ({"backend": "ctransformers", "path": "absent.gguf"}, "absent.gguf does not exist"),
+    ],
+)
+def test_what_can_not_be_loaded_is_told_and_ends_the_child(child: Child, fields: dict[str, Any], expected: str) -> None:
+    load: dict[str, Any] = {"backend": "scripted", "path": "", "slots": 1, "batch_size": 8, "threads": 1}
+    child.peer.send(Load(**(load | fields)))
+    failed = child.peer.next()
+    assert isinstance(failed, LoadFailed)
+    assert expected in failed.message
+    assert not failed.unsupported
+    assert child.process.wait(PATIENCE) == 1
+
+
+def test_a_child_that_never_hears_what_to_load_ends_with_its_server(child: Child) -> None:
+    assert child.end() == (0, b"")
+
+
+def test_ctrl_c_and_sigterm_are_the_servers_business(child: Child) -> None:
+    child.peer.send(Load(backend="scripted", path="", slots=1, batch_size=8, threads=1))
+    assert isinstance(child.peer.next(), Ready)
+    child.process.send_signal(signal.SIGINT)
+    child.process.send_signal(signal.SIGTERM)
+    assert child.peer.answer(generate(1, "say:still here|"))[0] == "still here"
