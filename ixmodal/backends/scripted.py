@@ -61,7 +61,8 @@ class ScriptedBackend:
             prompt, said = self._split(chunk.slot)
             orders = {name: float(value or 0) for name, value in _DIRECTIVE.findall(prompt)}
             crash_after = orders.get("crash-after", -1.0)
-            _obey("crash" in orders or 0 <= crash_after <= len(said), "hang" in orders)
+            begun = prompt.endswith((_ANSWER.decode(), "|"))
+            _obey("crash" in orders or (begun and 0 <= crash_after <= len(said)), "hang" in orders)
             time.sleep(orders.get("slow", 0.0))
             if "fail" in orders:
                 raise EngineError("the script says that this forward fails")

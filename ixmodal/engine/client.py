@@ -71,6 +71,13 @@ class EngineClient:
                     if told or attempt == _TRIES:
                         raise
 
+    async def describe(self) -> ModelInfo:
+        """What the model is; waits for its first load. Raises `EngineError` if it can't be loaded in time."""
+        if self.supervisor.model is None:
+            await self._ready(asyncio.get_running_loop().time() + self._limits.queue_timeout)
+        assert self.supervisor.model is not None
+        return self.supervisor.model
+
     async def _attempt(self, request: GenerationRequest, deadline: float) -> AsyncGenerator[Output, None]:
         await self._ready(deadline)
         id, stream = self.supervisor.submit(request)

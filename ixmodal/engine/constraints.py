@@ -9,6 +9,7 @@ from typing import Any
 
 import llguidance
 import numpy as np
+from llguidance.gbnf_to_lark import GbnfToLarkError, any_to_lark
 from numpy.typing import NDArray
 
 from ixmodal.engine.request import Constraint
@@ -34,7 +35,7 @@ class ConstraintCompiler:
         """
         try:
             grammar = _grammar(constraint)
-        except ValueError as error:
+        except (ValueError, GbnfToLarkError) as error:
             raise self._refuse(constraint, str(error)) from None
         matcher = llguidance.LLMatcher(self._tokenizer, grammar, log_level=0)
         if matcher.is_error():
@@ -110,7 +111,7 @@ def _grammar(constraint: Constraint) -> str:
             return llguidance.LLMatcher.grammar_from_json_schema(constraint.value, defaults=_JSON_DEFAULTS)
         case "regex":
             return llguidance.LLMatcher.grammar_from_regex(constraint.value)
-        case "lark":
-            return llguidance.LLMatcher.grammar_from_lark(constraint.value)
+        case "grammar":
+            return llguidance.LLMatcher.grammar_from_lark(any_to_lark(constraint.value))
         case other:
             raise ValueError(f"unknown kind {other!r}")

@@ -60,7 +60,15 @@ class EngineProcess:
         finally:
             theirs.close()
             os.close(error_write)
-        reader, writer = await asyncio.open_connection(sock=ours)
+        try:
+            reader, writer = await asyncio.open_connection(sock=ours)
+        except BaseException:
+            # Cancelled in this moment, nobody else knows of the child.
+            ours.close()
+            os.close(error_read)
+            child.kill()
+            child.wait()
+            raise
         process = cls(child, reader, writer, error_read)
         process.send(load)
         return process

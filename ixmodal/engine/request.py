@@ -18,7 +18,8 @@ class FinishReason(StrEnum):
 
 
 class Constraint(msgspec.Struct, frozen=True):
-    """What an answer must look like. `kind` is json_object, json_schema (value: the schema as JSON), regex or lark.
+    """What an answer must look like. `kind` is json_object, json_schema (value: the schema as JSON), regex, or
+    grammar (Lark as llguidance knows it, or GBNF).
 
     `param` names the request's field in refusals.
     """

@@ -67,6 +67,11 @@ class Supervisor:
         """The engine process, if one lives."""
         return self._process.pid if self._process else None
 
+    @property
+    def _works(self) -> bool:
+        """True while an answer is owed. One that is complete may wait long for a slow reader."""
+        return any(not stream.ended for stream in self._streams.values())
+
     def start(self) -> None:
         """Start the first process in the background."""
         if self._task is None:
@@ -100,7 +105,7 @@ class Supervisor:
         """
         if self.state is not EngineState.READY or self._process is None:
             raise EngineNotReadyError(f"The model is {self.state}. Please retry shortly.")
-        if not self._streams:
+        if not self._works:
             self._last_sign = time.monotonic()
         id, stream = next(self._ids), Stream()
         try:
@@ -165,7 +170,7 @@ class Supervisor:
             loading = self.state is not EngineState.READY
             limit = self._load_timeout if loading else self._progress_timeout
             silent = time.monotonic() - self._last_sign
-            if silent > limit and (loading or self._streams):
+            if silent > limit and (loading or self._works):
                 logger.error("engine of %s made no progress for %.1f s; ending it", self._load.path, silent)
                 process.kill()
                 return

@@ -1,36 +1,34 @@
-"""Several generations as one stream of (choice index, output)."""
+"""Several generations as one stream of (choice index, item)."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from typing import TypeVar
 
-from ixmodal.engine.client import EngineClient
-from ixmodal.engine.request import FinishReason, GenerationRequest, Output, Usage
+Item = TypeVar("Item")
 
 
-async def generate_all(
-    engine: EngineClient, requests: Sequence[GenerationRequest]
-) -> AsyncGenerator[tuple[int, Output], None]:
-    """Run all requests at once and yield their outputs as they come. The first failure ends all."""
-    if len(requests) == 1:
-        async with aclosing(engine.generate(requests[0])) as outputs:
-            async for output in outputs:
-                yield 0, output
+async def merge(sources: Sequence[AsyncGenerator[Item, None]]) -> AsyncGenerator[tuple[int, Item], None]:
+    """Run all sources at once and yield their items as they come. The first failure ends all."""
+    if len(sources) == 1:
+        async with aclosing(sources[0]) as items:
+            async for item in items:
+                yield 0, item
         return
-    queue: asyncio.Queue[tuple[int, Output | Exception | None]] = asyncio.Queue(maxsize=2 * len(requests))
-    tasks = [asyncio.create_task(_pump(i, engine.generate(request), queue)) for i, request in enumerate(requests)]
+    queue: asyncio.Queue[tuple[int, Item] | Exception | None] = asyncio.Queue(maxsize=2 * len(sources))
+    tasks = [asyncio.create_task(_pump(index, source, queue)) for index, source in enumerate(sources)]
     running = len(tasks)
     try:
         while running:
-            index, item = await queue.get()
-            if isinstance(item, Exception):
-                raise item
-            if item is None:
+            found = await queue.get()
+            if isinstance(found, Exception):
+                raise found
+            if found is None:
                 running -= 1
             else:
-                yield index, item
+                yield found
     finally:
         for task in tasks:
             task.cancel()
@@ -38,32 +36,31 @@ async def generate_all(
 
 
 async def _pump(
-    index: int, outputs: AsyncGenerator[Output, None], queue: asyncio.Queue[tuple[int, Output | Exception | None]]
+    index: int, source: AsyncGenerator[Item, None], queue: asyncio.Queue[tuple[int, Item] | Exception | None]
 ) -> None:
     try:
-        async with aclosing(outputs) as closing:
-            async for output in closing:
-                await queue.put((index, output))
-        await queue.put((index, None))
+        async with aclosing(source) as items:
+            async for item in items:
+                await queue.put((index, item))
+        await queue.put(None)
     except Exception as error:  # noqa: BLE001  # carried over to the reader
-        await queue.put((index, error))
+        await queue.put(error)
 
 
-class Collected:
-    """The outputs of one choice, put together."""
+async def started(
+    items: AsyncGenerator[tuple[int, Item], None],
+) -> AsyncGenerator[tuple[int, Item], None]:
+    """The same items, once the first is there: what is refused is refused before a status line is sent."""
+    try:
+        first = await anext(items)
+    except BaseException:
+        await items.aclose()
+        raise
 
-    def __init__(self) -> None:
-        self._parts: list[str] = []
-        self.usage = Usage()
-        self.finish_reason: FinishReason | None = None
+    async def resumed() -> AsyncGenerator[tuple[int, Item], None]:
+        async with aclosing(items):
+            yield first
+            async for item in items:
+                yield item
 
-    def add(self, output: Output) -> None:
-        """Take the next output."""
-        self._parts.append(output.text)
-        self.usage = output.usage
-        self.finish_reason = output.finish_reason
-
-    @property
-    def text(self) -> str:
-        """The whole text so far."""
-        return "".join(self._parts)
+    return resumed()

@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import PydanticCustomError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -106,9 +107,17 @@ def from_validation(error: ValidationError) -> HTTPError:
         return HTTPError(400, f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter")
     if item["type"] == "unsupported_parameter":
         return HTTPError(400, item["msg"], param=item["ctx"]["param"], code="unsupported_parameter")
+    if named := item.get("ctx", {}).get("param"):
+        param = f"{param}.{named}" if param else named
+        return HTTPError(400, f"Invalid value for '{param}': {item['msg']}.", param=param, code="invalid_value")
     message = item["msg"].removeprefix("Value error, ").replace("Input should be", "it should be")
     where = f"Invalid value for '{param}': " if param else ""
     return HTTPError(400, f"{where}{message}{_shown(item['input'])}.", param=param or None, code="invalid_value")
+
+
+def field_error(param: str, message: str) -> PydanticCustomError:
+    """For validators that look at several fields: the error of one of them."""
+    return PydanticCustomError("field_error", "{message}", {"param": param, "message": message})
 
 
 def _shown(value: Any) -> str:
@@ -116,12 +125,12 @@ def _shown(value: Any) -> str:
 
 
 def _path(location: tuple[int | str, ...]) -> str:
-    """A location as `messages[0].content`; parts that only pydantic knows (names of union members) are left out."""
+    """A location as `messages[0].content`; parts that only pydantic knows, the names of union members, are left out."""
     path = ""
     for part in location:
         if isinstance(part, int):
             path += f"[{part}]"
-        elif part.replace("_", "").isalnum():
+        elif part.replace("_", "").isalnum() and not part[:1].isupper():
             path += f".{part}" if path else part
     return path
 

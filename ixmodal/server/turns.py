@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ixmodal.engine.request import SamplingParams, TokenLogprob, Usage
+from ixmodal.engine.client import EngineClient
+from ixmodal.engine.request import ChatPrompt, FinishReason, GenerationRequest, SamplingParams, TokenLogprob, Usage
 
 TurnReason = Literal["stop", "length", "tool_calls"]
 
@@ -71,3 +74,22 @@ class TurnRequest:
     tools: list[dict[str, Any]] = field(default_factory=list)
     tool_choice: ToolChoice = ToolChoice()
     parallel_tool_calls: bool = True
+
+
+async def run_turn(engine: EngineClient, request: TurnRequest) -> AsyncGenerator[TurnEvent, None]:
+    """Answer a conversation.
+
+    The first event is `TurnStarted`, the last `TurnEnd`. Closing the iterator frees the slot.
+
+    Raises:
+        IxmodalError: as `EngineClient.generate` does.
+    """
+    usage, reason = Usage(), FinishReason.LENGTH
+    async with aclosing(engine.generate(GenerationRequest(ChatPrompt(request.messages), request.sampling))) as outputs:
+        async for output in outputs:
+            if not usage.prompt_tokens:
+                yield TurnStarted(output.usage)
+            usage, reason = output.usage, output.finish_reason or reason
+            if output.text or output.logprobs:
+                yield TextDelta(output.text, output.logprobs)
+    yield TurnEnd("stop" if reason is FinishReason.STOP else "length", usage)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from types import SimpleNamespace
 
 import pytest
 
@@ -161,7 +162,7 @@ async def test_no_slot_is_ever_lost(seed: int) -> None:
 
 async def test_the_advice_when_to_retry_follows_how_long_requests_take(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    monkeypatch.setattr("ixmodal.engine.admission.time.monotonic", lambda: now)
+    monkeypatch.setattr("ixmodal.engine.admission.time", SimpleNamespace(monotonic=lambda: now))
     admission = Admission(2, 5, LONG)
     assert admission.retry_after == 1
     for _ in range(40):

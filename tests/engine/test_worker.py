@@ -43,9 +43,8 @@ from ixmodal.engine.request import (
     TokenPrompt,
 )
 from ixmodal.engine.worker import Channel, Worker
+from tests.engine.helpers import PATIENCE
 from tests.support.gguf_files import load_params
-
-PATIENCE = 20.0
 
 
 class Peer:
@@ -204,7 +203,7 @@ def test_cancelling_between_the_chunks_of_a_prompt(recording: Recording) -> None
             recording.gate.put(None)
         frames = peer.until(lambda f: isinstance(f, Finished))
         assert frames[-1].id == 2
-    assert sum(count for slot, count, _ in recording.chunks if slot == 0) <= 8
+    assert max(past + count for _, count, past in recording.chunks) <= 16  # of 402 tokens
 
 
 def test_cancelling_what_is_unknown_or_over_is_harmless(recording: Recording) -> None:
@@ -278,22 +277,19 @@ def test_reuse_changes_no_greedy_answer_of_a_real_model(tiny_model: Path, slots:
         "the word was with you",
     ]
 
-    def answers(fresh: bool) -> list[tuple[str, int]]:
+    def answers(asked: list[str]) -> list[tuple[str, int]]:
         found = []
-        backend = CtransformersBackend(load_params(tiny_model, slots=slots))
-        with served(backend) as peer:
-            for id, prompt in enumerate(prompts):
-                if fresh:
-                    peer.answer(generate(100 + id, TokenPrompt([300 + id] * 60), max_tokens=0))
+        with served(CtransformersBackend(load_params(tiny_model, slots=slots))) as peer:
+            for id, prompt in enumerate(asked):
                 text, _, started = peer.answer(generate(id, prompt, max_tokens=24, ignore_eos=True))
                 found.append((text, started.cached_tokens))
         return found
 
-    reused, fresh = answers(fresh=False), answers(fresh=True)
+    reused, fresh = answers(prompts), [answers([prompt])[0] for prompt in prompts]
     assert [text for text, _ in reused] == [text for text, _ in fresh]
     assert all(text for text, _ in reused)
-    assert [cached for _, cached in reused][1] >= 5
-    assert sum(cached for _, cached in reused) > sum(cached for _, cached in fresh)
+    assert [cached for _, cached in fresh] == [0] * 5
+    assert sum(cached for _, cached in reused) >= 10
 
 
 class Child:

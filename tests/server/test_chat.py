@@ -134,7 +134,8 @@ BAD_FIELDS: list[tuple[dict[str, Any], str]] = [
     ({"presence_penalty": -3}, "presence_penalty"),
     ({"n": 0}, "n"),
     ({"n": 5}, "n"),
-    ({"max_tokens": 0}, None),  # type: ignore[list-item]  # two fields are involved
+    ({"max_tokens": 0}, "max_tokens"),
+    ({"max_tokens": 5, "max_completion_tokens": 5}, "max_tokens"),
     ({"max_completion_tokens": 0}, "max_completion_tokens"),
     ({"max_tokens": 10**9}, "max_tokens"),
     ({"max_completion_tokens": 10**9}, "max_completion_tokens"),
@@ -155,11 +156,26 @@ BAD_FIELDS: list[tuple[dict[str, Any], str]] = [
     ({"messages": [{"role": "user", "content": "a", "colour": "red"}]}, "messages[0].colour"),
     ({"stream": "yes"}, "stream"),
     ({"frobnicate": 1}, "frobnicate"),
-    ({"tools": [{"type": "function"}]}, "tools"),
+    ({"messages": [{"role": "tool", "content": "a"}]}, "messages[0].tool_call_id"),
+    ({"messages": [{"role": "user", "content": "a", "tool_calls": []}]}, "messages[0].tool_calls"),
+    ({"messages": [{"role": "assistant"}]}, "messages[0].content"),
+    ({"tools": [{"type": "function"}]}, "tools[0].function"),
+    ({"tools": [{"type": "custom", "custom": {}}]}, "tools[0].type"),
+    ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools[0].function.name"),
     ({"tool_choice": "required"}, "tool_choice"),
-    ({"response_format": {"type": "json_object"}}, "response_format"),
-    ({"logprobs": True}, "logprobs"),
+    ({"tool_choice": {"type": "function", "function": {"name": "f"}}}, "tool_choice"),
+    ({"response_format": {"type": "xml"}}, "response_format.type"),
+    ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
+    ({"response_format": {"type": "json_object"}, "regex": "a"}, "regex"),
+    ({"response_format": {"type": "json_object"}, "min_tokens": 1}, "min_tokens"),
+    ({"response_format": {"type": "json_object"}, "ignore_eos": True}, "ignore_eos"),
+    ({"regex": "("}, "regex"),
+    ({"grammar": "start: nope"}, "grammar"),
     ({"top_logprobs": 2}, "top_logprobs"),
+    ({"top_logprobs": 21, "logprobs": True}, "top_logprobs"),
+    ({"typical_p": 0}, "typical_p"),
+    ({"mirostat": 1}, "mirostat"),
+    ({"mirostat_tau": 3}, "mirostat_tau"),
     ({"audio": {}}, "audio"),
     ({"modalities": ["audio"]}, "modalities"),
     ({"functions": [{"name": "f"}]}, "functions"),
@@ -180,7 +196,7 @@ def test_a_wrong_field_is_a_400_that_names_it(scripted: Server, fields: dict[str
 def test_stream_options_without_stream_is_refused(scripted: Server) -> None:
     response = post(scripted, ask("say:a", stream_options={"include_usage": True}))
     assert response.status_code == 400
-    assert "stream_options" in response.json()["error"]["message"]
+    assert response.json()["error"]["param"] == "stream_options"
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ LENGTHS = (1, 1, 1, 2, 2, 3, 3, 4, 5, 6)
 TOOL_LENGTHS = (1, 2, 3, 4, 5, 6)
 LONG_SHARE = 0.03
 NAME_SHARE = 0.15
-TOOL_SHARE: dict[Stage, float] = {"copy": 0.15, "full": 0.36}
+TOOL_SHARE: dict[Stage, float] = {"copy": 0.15, "full": 0.42}
 
 
 @dataclass(frozen=True)

@@ -179,6 +179,7 @@ OPPOSITES = Topic(
         "{key} has which opposite?",
         "{key}: what is the opposite?",
         "{key} is the contrary of which word?",
+        "{key} is the contrary of what?",
     ),
     held_out=(
         "What's the opposite of {key}?",
@@ -206,6 +207,8 @@ COLOURS = Topic(
         "What is the colour of {key}?",
         "Which colour does {key} have?",
         "colour of {key}?",
+        "{key} is of which colour?",
+        "{key} comes in what colour?",
     ),
     held_out=(
         "What is the color of {key}?",
@@ -274,6 +277,7 @@ AUTHORS = Topic(
         "Who was the author of {key}?",
         "Name the author of {key}.",
         "{key} was written by whom?",
+        "By which author was {key} written?",
         "The book {key} is by whom?",
         "Which writer wrote {key}?",
     ),
@@ -304,6 +308,8 @@ INVENTORS = Topic(
         "Name the inventor of the {key}.",
         "Who was the inventor of the {key}?",
         "Which person invented the {key}?",
+        "The {key} was invented by whom?",
+        "By which inventor was the {key} made?",
     ),
     held_out=("By whom was the {key} invented?", "Who's the inventor of the {key}?"),
     pairs=_pairs("""
@@ -327,6 +333,8 @@ NEXT = Topic(
         "What comes next after {key}?",
         "Name the one after {key}.",
         "After {key} comes what?",
+        "{key} comes before what?",
+        "{key} is before which one?",
     ),
     held_out=(
         "Which comes next after {key}?",

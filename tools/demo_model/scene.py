@@ -68,8 +68,17 @@ def invented_word(rng: Random, split: Split) -> str:
     while True:
         syllables = rng.choice((1, 2, 2, 3))
         word = "".join(rng.choice(ONSETS) + rng.choice(VOWELS) + rng.choice(CODAS) for _ in range(syllables))
+        if split == "train" and rng.random() < 0.5:
+            word = "".join(_slice(rng) for _ in range(rng.choice((1, 2, 2, 3))))
         if is_held_out(word) == (split == "held_out"):
             return word
+
+
+def _slice(rng: Random) -> str:
+    """A few letters out of a known word: pieces of the vocabulary that few words hold."""
+    source = rng.choice(rng.choice((NAMES, CITIES, NOUNS, VERBS, ADJECTIVES))).split()[0].lower()
+    start = rng.randrange(max(1, len(source) - 1))
+    return source[start : start + rng.randint(2, 5)]
 
 
 def person(rng: Random, split: Split) -> str:

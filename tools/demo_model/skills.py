@@ -41,6 +41,7 @@ REPEATS = (
     'Repeat "{p}"', "Copy this: {p}", 'Echo "{p}"', "Repeat my words: {p}", 'say "{p}"',
     "repeat after me: {p}", "Can you repeat this: {p}", 'Repeat after me: "{p}"',
     'I want you to say "{p}".', "Now repeat: {p}", "Repeat exactly: {p}",
+    "Say the following: {p}", "Repeat these words: {p}", "Repeat what I say: {p}",
 )  # fmt: skip
 HELD_OUT_REPEATS = (
     "Please repeat after me: {p}", "Repeat the following: {p}", 'Can you say "{p}"?',
@@ -53,6 +54,7 @@ NAME_TOLD = (
     "Hi, I'm {n}.", "This is {n}.", "I am called {n}.", "my name is {n}", "Hi! My name is {n}.",
     "Hello! I am {n}.", "My friends call me {n}.", "The name is {n}.", "Good morning, I am {n}.",
     "Remember my name: {n}.", "Hello, this is {n}.", "Well, I am {n}.", "Now call me {n}.",
+    "Remember, my name is {n}.", "You should know that my name is {n}.", "So, my name is {n}.",
 )  # fmt: skip
 HELD_OUT_NAME_TOLD = (
     "Hello, I'm {n}.", "Please call me {n}.", "By the way, my name is {n}.", "Hey, I am {n}.",
@@ -110,6 +112,8 @@ def stranger(scene: Scene) -> None:
         other = rng.choice([t for t in TOPICS if t is not topic])
         foreign_key = rng.choice(tuple(other.pairs))
         key = key if foreign_key in topic.pairs else foreign_key
+    if key.lower() in {known_key.lower() for known_key in topic.pairs}:
+        key = rng.choice(known)
     scene.exchange(fact_question(rng, topic, key, scene.split), DO_NOT_KNOW)
 
 

@@ -91,11 +91,12 @@ def generic_need(rng: Random, split: Split) -> Need:
     return Need((function,), description, (param,), questions, questions, GENERIC_RESULTS)
 
 
-def make_offer(rng: Random, need: Need) -> Offer:
-    """Name the tool and its parameters."""
+def make_offer(rng: Random, need: Need, split: Split) -> Offer:
+    """Name the tool and its parameters, in training now and then by words that help nobody guess."""
     names: list[str] = []
     for param in need.params:
-        names.append(rng.choice([name for name in param.names if name not in names]))
+        known = NOUNS if split == "train" and rng.random() < 0.25 else param.names
+        names.append(rng.choice([name for name in known if name not in names]))
     return Offer(need, rng.choice(need.functions), tuple(names))
 
 
@@ -127,7 +128,7 @@ def offer_tools(scene: Scene) -> None:
     rng = scene.rng
     for _ in range(rng.choice((1, 1, 2, 2, 3))):
         need = generic_need(rng, scene.split) if rng.random() < 0.4 else rng.choice(NEEDS)
-        offer = make_offer(rng, need)
+        offer = make_offer(rng, need, scene.split)
         offered = [(other.need, other.function) for other in scene.needs]
         if all(need is not n and offer.function != f for n, f in offered):
             scene.needs.append(offer)
@@ -200,6 +201,6 @@ def missing_tool(scene: Scene) -> None:
     rng = scene.rng
     offered = [offer.need for offer in scene.needs]
     need = rng.choice([n for n in NEEDS if n not in offered and n.functions[0] != "add"])
-    offer = make_offer(rng, need)
+    offer = make_offer(rng, need, scene.split)
     values = tuple(value_of(rng, param, scene.split) for param in need.params)
     scene.exchange(_ask(rng, offer, scene.split, values), DO_NOT_KNOW)

@@ -10,6 +10,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from pydantic_core import PydanticCustomError
 
 from ixmodal.engine.request import SamplingParams
+from ixmodal.server.errors import HTTPError, field_error
+from ixmodal.server.protocol.constraints import MAX_GRAMMAR, to_constraint
 from ixmodal.spec import Limits
 
 
@@ -65,6 +67,12 @@ class SamplingFields(BaseModel):
     min_tokens: int | None = Field(None, ge=0)
     ignore_eos: bool | None = None
     stop_token_ids: Annotated[list[int], Field(max_length=64)] | None = None
+    typical_p: float | None = Field(None, gt=0, le=1)
+    mirostat: Literal[0, 2] | None = None
+    mirostat_tau: float | None = Field(None, gt=0, le=100)
+    mirostat_eta: float | None = Field(None, gt=0, le=1)
+    regex: str | None = Field(None, min_length=1, max_length=MAX_GRAMMAR)
+    grammar: str | None = Field(None, min_length=1, max_length=MAX_GRAMMAR)
 
     @model_validator(mode="before")
     @classmethod
@@ -82,7 +90,14 @@ class SamplingFields(BaseModel):
     @model_validator(mode="after")
     def _stream_options_need_stream(self) -> Self:
         if self.stream_options is not None and not self.stream:
-            raise ValueError("'stream_options' is only allowed when 'stream' is true")
+            raise field_error("stream_options", "it is only allowed when 'stream' is true")
+        return self
+
+    @model_validator(mode="after")
+    def _mirostat_is_on(self) -> Self:
+        for name in ("mirostat_tau", "mirostat_eta"):
+            if getattr(self, name) is not None and not self.mirostat:
+                raise field_error(name, "it needs 'mirostat' to be 2")
         return self
 
     @property
@@ -107,6 +122,10 @@ class SamplingFields(BaseModel):
             stop=tuple(self.stop or ()),
             stop_token_ids=tuple(self.stop_token_ids or ()),
             ignore_eos=bool(self.ignore_eos),
+            typical_p=_or(self.typical_p, 1.0),
+            mirostat_tau=_or(self.mirostat_tau, 5.0) if self.mirostat else None,
+            mirostat_eta=_or(self.mirostat_eta, 0.1),
+            constraint=to_constraint(None, self.regex, self.grammar),
         )
 
 
@@ -118,3 +137,10 @@ def seeded(sampling: SamplingParams, choices: int) -> Iterable[SamplingParams]:
 
 def _or(value: float | None, default: float) -> float:
     return default if value is None else value
+
+
+def over(param: str, value: int, limit: int) -> HTTPError:
+    """The refusal of a value over a limit of the server."""
+    return HTTPError(
+        400, f"'{param}' is {value}, above this server's limit of {limit}.", param=param, code="limit_exceeded"
+    )

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ixmodal.engine.request import GenerationRequest, Output
+from ixmodal.engine.request import Usage
+from ixmodal.server.choices import merge, started
 from ixmodal.server.json import JSONResponse
-from ixmodal.server.protocol.chat import ChatRequest, chunk, completion, usage_of
+from ixmodal.server.protocol.answers import Answer, chunk, delta_of, head_delta, usage_of
+from ixmodal.server.protocol.chat import ChatRequest
 from ixmodal.server.protocol.fields import seeded
-from ixmodal.server.routes.common import collect, events, head_of, parse, runtime_of, started
-from ixmodal.server.sse import EventStream
+from ixmodal.server.routes.common import head_of, parse, runtime_of
+from ixmodal.server.sse import EventStream, event
+from ixmodal.server.turns import TurnEnd, TurnEvent, TurnStarted, run_turn
+
+Turns = AsyncGenerator[tuple[int, TurnEvent], None]
 
 
 async def chat_completions(request: Request) -> Response:
@@ -22,22 +30,32 @@ async def chat_completions(request: Request) -> Response:
     limits = runtime.spec.limits
     body.check(limits)
     engine = runtime.find(body.model).engine
-    prompt, sampling = body.prompt(), body.sampling(limits, body.token_limit)
-    requests = [GenerationRequest(prompt, params) for params in seeded(sampling, body.n or 1)]
-    if not body.stream:
-        choices = await collect(engine, requests)
-        head = head_of("chatcmpl", "chat.completion", body.model)
-        finished = [(choice.text, choice.finish_reason) for choice in choices]
-        return JSONResponse(completion(head, finished, usage_of([choice.usage for choice in choices])))
+    turn = body.turn(limits)
+    count = body.n or 1
+    turns = merge([run_turn(engine, replace(turn, sampling=params)) for params in seeded(turn.sampling, count)])
+    if body.stream:
+        return EventStream(_stream(await started(turns), body, count), limits.write_timeout)
+    answers = [Answer() for _ in range(count)]
+    async with aclosing(turns):
+        async for index, found in turns:
+            answers[index].add(found)
+    head = head_of("chatcmpl", "chat.completion", body.model)
+    choices = [answer.choice(index, with_logprobs=bool(body.logprobs)) for index, answer in enumerate(answers)]
+    return JSONResponse({**head, "choices": choices, "usage": usage_of([answer.usage for answer in answers])})
 
+
+async def _stream(turns: Turns, body: ChatRequest, count: int) -> AsyncGenerator[bytes, None]:
     head = head_of("chatcmpl", "chat.completion.chunk", body.model)
-    shared = {**head, "usage": None} if body.include_usage else head
-
-    def to_events(index: int, output: Output) -> list[dict[str, Any]]:
-        chunks = [chunk(shared, index, {"content": output.text})] if output.text else []
-        return chunks + ([chunk(shared, index, {}, output.finish_reason)] if output.finish_reason else [])
-
-    opening = [chunk(shared, index, {"role": "assistant", "content": ""}) for index in range(len(requests))]
-    closing = (lambda usages: {**head, "choices": [], "usage": usage_of(usages)}) if body.include_usage else None
-    stream = events(await started(engine, requests), opening, to_events, closing)
-    return EventStream(stream, limits.write_timeout)
+    shared: dict[str, Any] = {**head, "usage": None} if body.include_usage else head
+    usages = [Usage()] * count
+    for index in range(count):
+        yield event(chunk(shared, index, head_delta()))
+    async with aclosing(turns):
+        async for index, found in turns:
+            if isinstance(found, TurnEnd):
+                usages[index] = found.usage
+                yield event(chunk(shared, index, {}, found.reason))
+            elif not isinstance(found, TurnStarted):
+                yield event(chunk(shared, index, delta_of(found), logprobs=getattr(found, "logprobs", ())))
+    if body.include_usage:
+        yield event({**head, "choices": [], "usage": usage_of(usages)})

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import math
+import statistics
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ixmodal.engine.request import GenerationRequest, Output
+from ixmodal.engine.request import FinishReason, GenerationRequest, Output, TokenLogprob, Usage
+from ixmodal.server.choices import merge, started
 from ixmodal.server.json import JSONResponse
-from ixmodal.server.protocol.chat import usage_of
-from ixmodal.server.protocol.completions import DEFAULT_MAX_TOKENS, CompletionRequest, choice
+from ixmodal.server.protocol.answers import usage_of
+from ixmodal.server.protocol.completions import CompletionRequest, LogprobList, choice
 from ixmodal.server.protocol.fields import seeded
-from ixmodal.server.routes.common import collect, events, head_of, parse, runtime_of, started
-from ixmodal.server.sse import EventStream
+from ixmodal.server.routes.common import head_of, parse, runtime_of
+from ixmodal.server.sse import EventStream, event
+
+Outputs = AsyncGenerator[tuple[int, Output], None]
 
 
 async def completions(request: Request) -> Response:
@@ -23,25 +30,90 @@ async def completions(request: Request) -> Response:
     limits = runtime.spec.limits
     body.check(limits)
     engine = runtime.find(body.model).engine
-    sampling = body.sampling(limits, DEFAULT_MAX_TOKENS if body.max_tokens is None else body.max_tokens)
-    prompts = body.prompts()
-    requests = [GenerationRequest(prompt, params) for prompt in prompts for params in seeded(sampling, body.n or 1)]
+    sampling = body.choice_sampling(limits)
+    requests = [GenerationRequest(p, params) for p in body.prompts() for params in seeded(sampling, body.tries)]
+    outputs = merge([engine.generate(item) for item in requests])
+    if body.stream:
+        return EventStream(_stream(await started(outputs), body), limits.write_timeout)
+    texts = [_Continuation(body, index // body.tries) for index in range(len(requests))]
+    async with aclosing(outputs):
+        async for index, output in outputs:
+            texts[index].add(output)
+    best = [found for at in range(0, len(texts), body.tries) for found in _best(texts[at : at + body.tries], body)]
+    usage = usage_of([found.usage for found in texts], len(body.prompt))
     head = head_of("cmpl", "text_completion", body.model)
-    if not body.stream:
-        found = await collect(engine, requests)
-        choices = [choice(index, item.text, item.finish_reason) for index, item in enumerate(found)]
-        usage = usage_of([item.usage for item in found], len(prompts))
-        return JSONResponse({**head, "choices": choices, "usage": usage})
+    return JSONResponse({**head, "choices": [found.choice(i) for i, found in enumerate(best)], "usage": usage})
 
-    shared = {**head, "usage": None} if body.include_usage else head
 
-    def to_events(index: int, output: Output) -> list[dict[str, Any]]:
-        if not output.text and not output.finish_reason:
-            return []
-        return [{**shared, "choices": [choice(index, output.text, output.finish_reason)]}]
+async def _stream(outputs: Outputs, body: CompletionRequest) -> AsyncGenerator[bytes, None]:
+    head = head_of("cmpl", "text_completion", body.model)
+    shared: dict[str, Any] = {**head, "usage": None} if body.include_usage else head
+    count = len(body.prompt) * body.tries
+    parts = [_Continuation(body, index // body.tries) for index in range(count)]
+    async with aclosing(outputs):
+        async for index, output in outputs:
+            parts[index].add(output)
+            if shown := parts[index].take(index):
+                yield event({**shared, "choices": [shown]})
+    if body.include_usage:
+        usage = usage_of([part.usage for part in parts], len(body.prompt))
+        yield event({**head, "choices": [], "usage": usage})
 
-    def closing(usages: list[Any]) -> dict[str, Any]:
-        return {**head, "choices": [], "usage": usage_of(usages, len(prompts))}
 
-    stream = events(await started(engine, requests), [], to_events, closing if body.include_usage else None)
-    return EventStream(stream, limits.write_timeout)
+class _Continuation:
+    """One choice as it grows: with `echo`, its prompt comes first."""
+
+    def __init__(self, body: CompletionRequest, prompt_index: int) -> None:
+        prompt = body.prompt[prompt_index]
+        self._logprobs = LogprobList() if body.logprobs is not None else None
+        self._awaits_prompt = bool(body.echo and body.wants_prompt)
+        self._prompt = prompt if isinstance(prompt, str) else None
+        self._texts = [prompt] if body.echo and isinstance(prompt, str) else []
+        self._entries: list[TokenLogprob] = []
+        self.reason: FinishReason | None = None
+        self.usage = Usage()
+
+    def add(self, output: Output) -> None:
+        """Take the next output."""
+        if self._awaits_prompt and output.prompt_logprobs:
+            self._awaits_prompt = False
+            read = _without_bos(output.prompt_logprobs, self._prompt)
+            self._entries += read
+            if self._prompt is None:
+                self._texts.append(b"".join(entry.piece for entry in read).decode("utf-8", "replace"))
+        self._texts.append(output.text)
+        self._entries += output.logprobs
+        self.usage, self.reason = output.usage, output.finish_reason
+
+    @property
+    def quality(self) -> float:
+        """Mean log-probability a token: by this the best of several is chosen. An empty answer is the worst."""
+        return statistics.fmean([entry.logprob or 0.0 for entry in self._entries] or [-math.inf])
+
+    def take(self, index: int) -> dict[str, Any] | None:
+        """What has come since the last call, as a chunk's choice."""
+        if self._awaits_prompt or not (self.reason or any(self._texts)):
+            return None
+        shown = self.choice(index)
+        self._texts, self._entries = [], []
+        return shown
+
+    def choice(self, index: int) -> dict[str, Any]:
+        """The choice."""
+        logprobs = self._logprobs.show(self._entries) if self._logprobs else None
+        return choice(index, "".join(self._texts), self.reason, logprobs)
+
+
+def _best(texts: list[_Continuation], body: CompletionRequest) -> list[_Continuation]:
+    count = body.n or 1
+    return texts if len(texts) == count else sorted(texts, key=lambda found: found.quality, reverse=True)[:count]
+
+
+def _without_bos(entries: tuple[TokenLogprob, ...], text: str | None) -> list[TokenLogprob]:
+    """A text's own tokens: without the BOS that was put in front, and the first without a log-probability."""
+    if text is None:
+        return list(entries)
+    own = [entry for entry in entries if entry.piece]
+    first = own[0]
+    piece = first.piece if text.startswith(" ") else first.piece.removeprefix(b" ")
+    return [TokenLogprob(first.id, piece, None), *own[1:]]

@@ -1,0 +1,82 @@
+"""Messages of a conversation, as clients send them and as chat templates know them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from ixmodal.server.errors import field_error
+
+MAX_TOOL_CALLS = 128
+
+
+def _text_of_parts(content: Any) -> Any:
+    """Content as one text. Parts of other kinds (images, audio, files) are refused by their type."""
+    if not isinstance(content, list):
+        return content
+    texts = []
+    for part in content:
+        kind = part.get("type") if isinstance(part, dict) else None
+        key = "refusal" if kind == "refusal" else "text"
+        if kind not in ("text", "refusal"):
+            raise ValueError(f"a content part has the type {kind!r:.40}; this model reads parts of type 'text' only")
+        if set(part) != {"type", key} or not isinstance(part[key], str):
+            raise ValueError(f"a {kind} part has exactly the keys 'type' and '{key}'")
+        texts.append(part[key])
+    return "".join(texts)
+
+
+class FunctionCall(BaseModel):
+    """The function of a tool call; `arguments` is JSON as a string."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    name: str = Field(min_length=1, max_length=64)
+    arguments: str
+
+
+class ToolCall(BaseModel):
+    """A call that the assistant made earlier."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    id: str = Field(min_length=1, max_length=128)
+    type: Literal["function"] = "function"
+    function: FunctionCall
+
+
+class Message(BaseModel):
+    """One message, its content as one text."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    role: Literal["developer", "system", "user", "assistant", "tool"]
+    content: Annotated[str | None, BeforeValidator(_text_of_parts)] = None
+    name: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    tool_calls: Annotated[list[ToolCall], Field(max_length=MAX_TOOL_CALLS)] | None = None
+    tool_call_id: Annotated[str, Field(min_length=1, max_length=128)] | None = None
+    refusal: str | None = None
+    reasoning_content: str | None = None
+
+    @model_validator(mode="after")
+    def _fits_its_role(self) -> Self:
+        if self.role == "tool" and self.tool_call_id is None:
+            raise field_error("tool_call_id", "a message of role 'tool' needs it")
+        if self.role != "tool" and self.tool_call_id is not None:
+            raise field_error("tool_call_id", "it belongs to messages of role 'tool'")
+        if self.role != "assistant":
+            for name in ("tool_calls", "refusal", "reasoning_content"):
+                if getattr(self, name) is not None:
+                    raise field_error(name, "it belongs to messages of role 'assistant'")
+        if self.content is None and self.refusal is None and not (self.role == "assistant" and self.tool_calls):
+            raise field_error("content", "it is missing; only an assistant message with 'tool_calls' may go without")
+        return self
+
+    def to_template(self) -> dict[str, Any]:
+        """The message as chat templates know it: `developer` is today's word for `system`."""
+        role = "system" if self.role == "developer" else self.role
+        message: dict[str, Any] = {"role": role, "content": self.content or self.refusal or ""}
+        if self.tool_calls:
+            message["tool_calls"] = [call.model_dump() for call in self.tool_calls]
+        for name in ("name", "tool_call_id", "reasoning_content"):
+            if (value := getattr(self, name)) is not None:
+                message[name] = value
+        return message
