@@ -11,7 +11,7 @@ from pathlib import Path
 from ixmodal.backends.cpu import default_threads
 from ixmodal.engine.client import EngineClient
 from ixmodal.engine.messages import Load
-from ixmodal.errors import EngineNotReadyError, IxmodalError, ModelNotFoundError
+from ixmodal.errors import EngineNotReadyError, InvalidRequestError, IxmodalError, ModelNotFoundError
 from ixmodal.models.inspect import inspect
 from ixmodal.spec import App, Model
 from ixmodal.weights import fetch, locate, verify, weights_directory
@@ -78,6 +78,7 @@ class Runtime:
         self.spec = spec
         self._open_engine = open_engine
         self.models = {model.id: ServedModel(model, spec) for model in spec.models}
+        self._aliases = {alias: model.id for model in spec.models for alias in model.aliases}
         self.started = time.monotonic()
         self.draining = False
         self.on_failed: Callable[[IxmodalError], None] = lambda error: logger.error("%s", error.message)
@@ -107,8 +108,14 @@ class Runtime:
         clients = [served.client for served in self.models.values() if served.client]
         return sum(client.admission.busy + client.admission.queued for client in clients)
 
-    def find(self, model_id: str) -> ServedModel:
-        """The model that a request names. Raises `ModelNotFoundError`."""
+    def find(self, model_id: str | None) -> ServedModel:
+        """The model that a request names by id or alias. Raises `RequestError` for an unknown one, or for none."""
+        model_id = model_id or self.spec.default_model
+        if model_id is None:
+            raise InvalidRequestError(
+                "Missing required parameter: 'model'.", param="model", code="missing_required_parameter"
+            )
+        model_id = self._aliases.get(model_id, model_id)
         if model_id not in self.models:
             known = ", ".join(self.models)
             raise ModelNotFoundError(

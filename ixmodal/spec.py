@@ -96,6 +96,10 @@ class Model(Declared):
     chat_template: str | None = Field(
         None, max_length=65_536, description="Jinja chat template for a file that carries none, or instead of its own."
     )
+    aliases: tuple[ModelId, ...] = Field((), max_length=16, description="Other ids by which clients may ask for it.")
+    pooling: Literal["last", "mean"] = Field(
+        "last", description="How embeddings are pooled: the last token's, or the mean over all, token by token."
+    )
     warm_up: bool = Field(True, description="Evaluate one token before the model counts as ready.")
 
     def __init__(self, id: str | None = None, /, **fields: Any) -> None:
@@ -223,6 +227,9 @@ class App(Declared):
         max_length=64,
         description="The models served; the first is the default.",
     )
+    default_model: ModelId | None = Field(
+        None, description="The model of requests that name none; unset: such requests are refused."
+    )
     endpoint: Endpoint = Field(Endpoint(), description="The HTTP face.")
     scaling: Scaling = Field(Scaling(), description="Replicas and their load.")
     limits: Limits = Field(Limits(), description="Bounds of every request and wait.")
@@ -234,9 +241,13 @@ class App(Declared):
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        ids = [model.id for model in self.models]
+        ids = [name for model in self.models for name in (model.id, *model.aliases)]
         if twice := next((i for i in ids if ids.count(i) > 1), None):
-            raise ValueError(f'models: two models have the id "{twice}"; give each its own')
+            raise ValueError(f'models: two models have the id or alias "{twice}"; give each its own')
+        if self.default_model is not None and self.default_model not in ids:
+            raise ValueError(
+                f'default_model: no model has the id "{self.default_model}"; write one of {", ".join(ids)}'
+            )
         for index, model in enumerate(self.models):
             self._check_place(f"models.{index}", model)
         if self.scaling.target_concurrency and self.target_concurrency > self.max_concurrency:

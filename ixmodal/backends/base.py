@@ -58,5 +58,8 @@ class Backend(Protocol):
     def logits(self, slot: int) -> Logits:
         """Logits, shape (vocabulary,), after the last token evaluated in `slot`."""
 
+    def embedding(self, slot: int) -> Logits:
+        """Hidden state, shape (width,), of the last token evaluated in `slot`, before the output layer."""
+
     def close(self) -> None:
         """Free the native memory."""

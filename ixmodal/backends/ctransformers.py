@@ -19,8 +19,9 @@ from ixmodal.backends.base import Chunk, LoadParams, Logits
 from ixmodal.backends.cpu import library_variant
 from ixmodal.errors import EngineError, WeightsError
 from ixmodal.models.inspect import inspect
+from ixmodal.models.vocabulary import SPACE, TokenType
 
-_NUL, _ANCHOR = b"<0x00>", b"<0x01>"
+_TEXT_TYPES = (TokenType.NORMAL, TokenType.USER_DEFINED, TokenType.BYTE)
 
 
 def _library() -> Any:
@@ -47,6 +48,10 @@ class CtransformersBackend:
         """
         model = inspect(Path(params.path))
         self.vocabulary = model.vocabulary
+        ids = {text: token for token, text in enumerate(model.vocabulary.texts)}
+        self._bytes = [ids[b"<0x%02X>" % value] for value in range(256)]
+        self._special = {token for token, kind in enumerate(model.vocabulary.types) if kind not in _TEXT_TYPES}
+        self._special.update(model.vocabulary.infill_ids or ())
         self.chat_template = model.chat_template
         self.context_length = params.context_length or model.context_length
         self.slots = params.slots
@@ -78,13 +83,13 @@ class CtransformersBackend:
         head, *rest = text.split("\0")
         tokens = self._tokenize(head.encode()) if head else []
         for part in rest:
-            tokens.append(self.vocabulary.texts.index(_NUL))
+            tokens.append(self._bytes[0])
             tokens += self._continue(part.encode()) if part else []
         return tokens
 
     def _continue(self, text: bytes) -> list[int]:
         # Tokenized alone, a text gets a space in front; after a character that is in no piece it does not.
-        anchor = self.vocabulary.texts.index(_ANCHOR)
+        anchor = self._bytes[1]
         found = self._tokenize(b"\1" + text)
         return found[found.index(anchor) + 1 :] if anchor in found else self._tokenize(text)
 
@@ -95,7 +100,14 @@ class CtransformersBackend:
         count = self._contexts[0].ctransformers_llm_tokenize(text, False, buffer)
         if not 0 <= count <= len(buffer):
             raise EngineError(f"the tokenizer failed on a text of {len(text)} bytes")
-        return list(buffer[:count])
+        tokens = buffer[:count]
+        if self._special.isdisjoint(tokens):
+            return tokens
+        return [part for token in tokens for part in (self._spell(token) if token in self._special else [token])]
+
+    def _spell(self, token: int) -> list[int]:
+        # `<` and `s>` merge into `<s>` as readily as any two pieces into a word: here it is a text, byte by byte.
+        return [self._bytes[value] for value in self.vocabulary.texts[token].replace(SPACE, b" ")]
 
     def forward(self, chunks: Sequence[Chunk]) -> None:
         """Evaluate chunks one by one. Raises `EngineError` for what must not reach native code."""
@@ -121,6 +133,14 @@ class CtransformersBackend:
         if context.ctransformers_llm_logits_size() != len(self.vocabulary):
             raise EngineError("the library holds no logits for this slot")
         return np.ctypeslib.as_array(context.ctransformers_llm_logits_data(), (len(self.vocabulary),))
+
+    def embedding(self, slot: int) -> Logits:
+        """A view of the library's own memory, shape (width,). Raises `EngineError` if the library offers none."""
+        context = self._contexts[slot]
+        size = context.ctransformers_llm_embeddings_size()
+        if size <= 0:
+            raise EngineError("the library offers no embeddings for this model")
+        return np.ctypeslib.as_array(context.ctransformers_llm_embeddings_data(), (size,))
 
     def close(self) -> None:
         """Free the native contexts."""

@@ -86,6 +86,11 @@ class ScriptedBackend:
         vector[chosen] = 20.0
         return vector
 
+    def embedding(self, slot: int) -> Logits:
+        """How often each byte occurs in the slot, as a vector of 256."""
+        tokens = [token - _FIRST_BYTE for token in self._held[slot] if _FIRST_BYTE <= token < _START]
+        return np.bincount(tokens, minlength=len(_BYTES)).astype(np.float32)
+
     def close(self) -> None:
         """Forget everything."""
         self._held.clear()

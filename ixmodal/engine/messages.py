@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from ixmodal.engine.request import FinishReason, GenerationRequest, ModelInfo, TokenLogprob
+from ixmodal.engine.request import FinishReason, GenerationRequest, ModelInfo, Pooling, Prompt, TokenLogprob
 
 MAX_FRAME_BYTES = 1 << 29
 _LENGTH = struct.Struct(">I")
@@ -39,6 +39,28 @@ class Generate(msgspec.Struct, frozen=True, tag="generate"):
 
     id: int
     request: GenerationRequest
+
+
+class Embed(msgspec.Struct, frozen=True, tag="embed"):
+    """Turn a prompt into a vector."""
+
+    id: int
+    prompt: Prompt
+    pooling: Pooling
+
+
+class Encode(msgspec.Struct, frozen=True, tag="encode"):
+    """Tokenize a prompt, and spell it out if it is a conversation."""
+
+    id: int
+    prompt: Prompt
+
+
+class Decode(msgspec.Struct, frozen=True, tag="decode"):
+    """Turn token ids into text."""
+
+    id: int
+    tokens: list[int]
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
@@ -98,6 +120,30 @@ class Finished(msgspec.Struct, frozen=True, tag="finished", omit_defaults=True):
     logprobs: tuple[TokenLogprob, ...] = ()
 
 
+class Embedded(msgspec.Struct, frozen=True, tag="embedded"):
+    """A prompt's vector as little-endian float32, not normalised, and the tokens that were evaluated for it."""
+
+    id: int
+    vector: bytes
+    prompt_tokens: int
+
+
+class Encoded(msgspec.Struct, frozen=True, tag="encoded"):
+    """A prompt's tokens, what each adds to the text, and the prompt spelled out."""
+
+    id: int
+    tokens: list[int]
+    pieces: list[bytes]
+    text: str
+
+
+class Decoded(msgspec.Struct, frozen=True, tag="decoded"):
+    """The text of token ids."""
+
+    id: int
+    text: str
+
+
 class Refused(msgspec.Struct, frozen=True, tag="refused"):
     """The request can't be honoured as sent; the caller is at fault."""
 
@@ -114,8 +160,21 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
     message: str
 
 
-ToWorker = Load | Generate | Cancel
-FromWorker = Ready | LoadFailed | Started | Progress | Delta | PromptRead | Finished | Refused | Failed
+ToWorker = Load | Generate | Embed | Encode | Decode | Cancel
+FromWorker = (
+    Ready
+    | LoadFailed
+    | Started
+    | Progress
+    | Delta
+    | PromptRead
+    | Finished
+    | Embedded
+    | Encoded
+    | Decoded
+    | Refused
+    | Failed
+)
 
 _encoder = msgspec.msgpack.Encoder()
 to_worker = msgspec.msgpack.Decoder(ToWorker)

@@ -47,6 +47,31 @@ class PromptEncoder:
             raise self._too_long(f"{len(tokens)}", prompt)
         return tokens
 
+    def spell(self, prompt: Prompt) -> tuple[list[int], list[bytes], str]:
+        """A prompt's tokens, the bytes of each, and the prompt as text with its control tokens spelled out.
+
+        Raises:
+            RequestError: as `encode`, but prompts may fill the whole context.
+        """
+        tokens = self._tokens(prompt, self._backend.context_length)
+        pieces = [self._vocabulary.piece(token) for token in tokens]
+        if isinstance(prompt, ChatPrompt):
+            spelled = (self._vocabulary.text_of(p) if isinstance(p, int) else p for p in self._render(prompt))
+            return tokens, pieces, "".join(spelled)
+        text = prompt.text if isinstance(prompt, TextPrompt) else b"".join(pieces).decode("utf-8", "replace")
+        return tokens, pieces, text
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of token ids, bytes that are no UTF-8 as U+FFFD. Raises `InvalidRequestError` for unknown ids."""
+        self._check_ids(tokens, "tokens")
+        return b"".join(self._vocabulary.piece(token) for token in tokens).decode("utf-8", "replace")
+
+    def _check_ids(self, tokens: Sequence[int], param: str) -> None:
+        size = len(self._vocabulary)
+        wrong = next((token for token in tokens if not 0 <= token < size), None)
+        if wrong is not None:
+            raise InvalidRequestError(f"token {wrong} is not in the vocabulary of {size} tokens", param=param)
+
     def _tokens(self, prompt: Prompt, room: int) -> list[int]:
         if isinstance(prompt, ChatPrompt):
             return self._encode_pieces(self._render(prompt), prompt, room)
@@ -54,9 +79,7 @@ class PromptEncoder:
             return self._encode_pieces([prompt.text], prompt, room)
         if isinstance(prompt, InfillPrompt):
             return self._encode_pieces(self._infill(prompt), prompt, room)
-        size = len(self._vocabulary)
-        if wrong := next((token for token in prompt.tokens if not 0 <= token < size), None):
-            raise InvalidRequestError(f"token {wrong} is not in the vocabulary of {size} tokens", param="prompt")
+        self._check_ids(prompt.tokens, "prompt")
         return list(prompt.tokens)
 
     def _infill(self, prompt: InfillPrompt) -> list[Piece]:

@@ -18,10 +18,10 @@ class FinishReason(StrEnum):
 
 
 class Constraint(msgspec.Struct, frozen=True):
-    """What an answer must look like. `kind` is json_object, json_schema (value: the schema as JSON), regex, or
-    grammar (Lark as llguidance knows it, or GBNF).
+    """What an answer must look like.
 
-    `param` names the request's field in refusals.
+    `kind` is json_object, json_schema (value: the schema as JSON), regex, or grammar (Lark as llguidance knows it, or
+    GBNF). `param` names the request's field in refusals.
     """
 
     kind: str
@@ -143,6 +143,15 @@ class Output(msgspec.Struct, frozen=True):
     finish_reason: FinishReason | None = None
     logprobs: tuple[TokenLogprob, ...] = ()
     prompt_logprobs: tuple[TokenLogprob, ...] = ()
+
+
+class Pooling(StrEnum):
+    """How a prompt's vectors become one."""
+
+    LAST = "last"
+    """The last token's."""
+    MEAN = "mean"
+    """The mean over all tokens, which are then evaluated one by one."""
 
 
 class ModelInfo(msgspec.Struct, frozen=True):

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import asyncio
 
-from ixmodal.engine.messages import Delta, Failed, Finished, PromptRead, Refused, Started
+from ixmodal.engine.messages import Delta, Failed, Finished, FromWorker, PromptRead, Refused, Started
 from ixmodal.engine.request import FinishReason, Output, TokenLogprob, Usage
 from ixmodal.errors import ContextLengthError, EngineError, InvalidRequestError, IxmodalError, RequestError
 
 _KINDS: dict[str | None, type[RequestError]] = {ContextLengthError.code: ContextLengthError}
+
+
+def error_of(message: Refused | Failed) -> IxmodalError:
+    """The exception that a frame stands for."""
+    if isinstance(message, Failed):
+        return EngineError(message.message)
+    kind = _KINDS.get(message.code, InvalidRequestError)
+    return kind(message.message, param=message.param, code=message.code)
 
 
 class Stream:
@@ -28,18 +36,15 @@ class Stream:
         """True once the engine has nothing more to send."""
         return self._reason is not None or self._error is not None
 
-    def put(self, message: Started | PromptRead | Delta | Finished | Refused | Failed) -> None:
+    def put(self, message: FromWorker) -> None:
         """Take a frame of this generation."""
         if isinstance(message, Started):
             self._usage = Usage(message.prompt_tokens, 0, message.cached_tokens)
         elif isinstance(message, PromptRead):
             self._prompt_logprobs = message.logprobs
-        elif isinstance(message, Refused):
-            kind = _KINDS.get(message.code, InvalidRequestError)
-            self._error = kind(message.message, param=message.param, code=message.code)
-        elif isinstance(message, Failed):
-            self._error = EngineError(message.message)
-        else:
+        elif isinstance(message, Refused | Failed):
+            self._error = error_of(message)
+        elif isinstance(message, Delta | Finished):
             self._text.append(message.text)
             self._logprobs += message.logprobs
             self._usage = Usage(self._usage.prompt_tokens, message.completion_tokens, self._usage.cached_tokens)

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from enum import StrEnum
 from itertools import count
 
-from ixmodal.engine.messages import Cancel, FromWorker, Generate, Load, LoadFailed, Progress, Ready
+from ixmodal.engine.messages import Cancel, FromWorker, Load, LoadFailed, Progress, Ready, ToWorker
 from ixmodal.engine.process import EngineProcess
-from ixmodal.engine.request import GenerationRequest, ModelInfo
+from ixmodal.engine.reply import Reply
+from ixmodal.engine.request import ModelInfo
 from ixmodal.engine.stream import Stream
 from ixmodal.errors import (
     EngineDeadError,
@@ -50,7 +51,7 @@ class Supervisor:
         self._progress_timeout = progress_timeout
         self._max_restarts = max_restarts
         self._process: EngineProcess | None = None
-        self._streams: dict[int, Stream] = {}
+        self._streams: dict[int, Stream | Reply] = {}
         self._ids = count(1)
         self._last_sign = time.monotonic()
         self._useful = False
@@ -96,24 +97,24 @@ class Supervisor:
         assert self.model is not None
         return self.model
 
-    def submit(self, request: GenerationRequest) -> tuple[int, Stream]:
-        """Send a request to the process.
+    def submit(self, make: Callable[[int], ToWorker], sink: Stream | Reply) -> int:
+        """Send the frame that `make` makes of a number; frames of that number go to `sink`. Returns the number.
 
         Raises:
-            EngineNotReadyError: there is none that is ready.
+            EngineNotReadyError: there is no process that is ready.
             InvalidRequestError: the request holds what no frame can: data nested too deeply, halves of characters.
         """
         if self.state is not EngineState.READY or self._process is None:
             raise EngineNotReadyError(f"The model is {self.state}. Please retry shortly.")
         if not self._works:
             self._last_sign = time.monotonic()
-        id, stream = next(self._ids), Stream()
+        id = next(self._ids)
         try:
-            self._process.send(Generate(id, request))
+            self._process.send(make(id))
         except (RecursionError, ValueError, OverflowError) as error:
             raise InvalidRequestError(f"the request can't be sent to the engine: {error}") from None
-        self._streams[id] = stream
-        return id, stream
+        self._streams[id] = sink
+        return id
 
     def forget(self, id: int) -> None:
         """The reader of a stream is gone: stop the generation if it still runs."""

@@ -18,12 +18,19 @@ from ixmodal.server.errors import HTTPError, handle
 from ixmodal.server.guard import GuardMiddleware, IdentityMiddleware
 from ixmodal.server.routes.chat import chat_completions
 from ixmodal.server.routes.completions import completions
+from ixmodal.server.routes.embeddings import embeddings
 from ixmodal.server.routes.health import health, healthz, readyz
 from ixmodal.server.routes.models import get_model, list_models
+from ixmodal.server.routes.tokens import apply_template, detokenize, tokenize, tokenizer_info
 
 ROUTES = [
     Route("/v1/chat/completions", chat_completions, methods=["POST"]),
     Route("/v1/completions", completions, methods=["POST"]),
+    Route("/v1/embeddings", embeddings, methods=["POST"]),
+    Route("/tokenize", tokenize, methods=["POST"]),
+    Route("/detokenize", detokenize, methods=["POST"]),
+    Route("/apply-template", apply_template, methods=["POST"]),
+    Route("/tokenizer_info", tokenizer_info),
     Route("/v1/models", list_models),
     Route("/v1/models/{model:path}", get_model),
     Route("/health", health),

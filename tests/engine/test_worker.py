@@ -42,7 +42,8 @@ from ixmodal.engine.request import (
     TextPrompt,
     TokenPrompt,
 )
-from ixmodal.engine.worker import Channel, Worker
+from ixmodal.engine.channel import Channel
+from ixmodal.engine.scheduler import Scheduler
 from tests.engine.helpers import PATIENCE
 from tests.support.gguf_files import load_params
 
@@ -102,7 +103,7 @@ def served(backend: Backend, batch_size: int = 16) -> Iterator[Peer]:
     """A worker in a thread; a native call would hold it as it holds a process."""
     ours, theirs = socket.socketpair()
     load = Load(backend="", path="", slots=backend.slots, batch_size=batch_size, threads=1)
-    worker = Worker(Channel(theirs), backend, load)
+    worker = Scheduler(Channel(theirs), backend, load)
 
     def run() -> None:
         with suppress(SystemExit):  # how it ends when it has something to say and nobody listens

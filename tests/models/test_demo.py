@@ -1,10 +1,18 @@
 """The model that ships in the package is small, loadable and in step with its sources."""
 
+import re
+from collections.abc import Iterable
 from pathlib import Path
+
+import pytest
 
 import ixmodal
 from ixmodal.models.chat_template import ChatTemplate
 from ixmodal.models.inspect import inspect
+from tools.demo_model import phrasing, skills, words
+from tools.demo_model.facts import TOPICS, Topic
+from tools.demo_model.small_talk import INTENTS
+from tools.demo_model.tool_data import GENERIC_QUESTIONS, HELD_OUT_GENERIC_QUESTIONS, NEEDS
 
 DEMO = Path(ixmodal.__file__).parent / "models" / "demo"
 TEMPLATE = Path(__file__).parents[2] / "tools" / "demo_model" / "chat_template.jinja"
@@ -43,3 +51,46 @@ def test_its_template_writes_tools_calls_and_results() -> None:
     assert '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Paris"}}\n</tool_call>' in text
     assert "user\n<tool_response>\nsunny\n</tool_response>" in text
     assert text.endswith("assistant\n")
+
+
+PHRASINGS = [
+    (skills.SUMS, skills.HELD_OUT_SUMS),
+    (skills.REPEATS, skills.HELD_OUT_REPEATS),
+    (skills.NAME_TOLD, skills.HELD_OUT_NAME_TOLD),
+    (skills.NAME_ASKED, skills.HELD_OUT_NAME_ASKED),
+    (words.OUT_OF_RANGE, words.HELD_OUT_OUT_OF_RANGE),
+    (GENERIC_QUESTIONS, HELD_OUT_GENERIC_QUESTIONS),
+    *((intent.train, intent.held_out) for intent in INTENTS),
+    *((need.train, need.held_out) for need in NEEDS),
+]
+
+
+def bare(texts: Iterable[str]) -> set[str]:
+    return {" ".join(re.sub(r"[^\w\s{}+*'=]", " ", text.lower()).split()) for text in texts}
+
+
+def as_trained(texts: Iterable[str]) -> set[str]:
+    plain, openers, closers = bare(texts), bare(phrasing.OPENERS), bare(phrasing.CLOSERS)
+    return plain | {f"{o} {t}" for o in openers for t in plain} | {f"{t} {c}" for t in plain for c in closers}
+
+
+@pytest.mark.parametrize(("train", "held_out"), PHRASINGS)
+def test_it_is_evaluated_on_phrasings_that_training_never_shows(
+    train: tuple[str, ...], held_out: tuple[str, ...]
+) -> None:
+    assert not bare(held_out) & as_trained(train)
+
+
+@pytest.mark.parametrize("topic", TOPICS, ids=lambda topic: topic.name)
+def test_its_facts_are_asked_in_new_words_too(topic: Topic) -> None:
+    def questions(direct: tuple[str, ...], introductions: tuple[str, ...]) -> list[str]:
+        return [*direct, *(i.replace("{clause}", c) for i in introductions for c in topic.clauses)]
+
+    held_out = questions(topic.held_out, phrasing.HELD_OUT_INTRODUCTIONS)
+    assert not bare(held_out) & as_trained(questions(topic.train, phrasing.INTRODUCTIONS))
+    assert not set(topic.held_out_strangers) & {*topic.strangers, *topic.pairs}
+
+
+def test_names_and_cities_are_held_out_too() -> None:
+    assert not set(words.NAMES) & set(words.HELD_OUT_NAMES)
+    assert not set(words.CITIES) & set(words.HELD_OUT_CITIES)

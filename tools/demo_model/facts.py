@@ -257,7 +257,7 @@ LEGS = Topic(
         "{key} has how many legs?",
         "What number of legs does {key} have?",
     ),
-    held_out=("How many legs are there on {key}?", "Say how many legs {key} has."),
+    held_out=("How many legs are there on {key}?", "With how many legs does {key} walk?"),
     pairs=_pairs("a dog=4; a spider=8; an ant=6; a bird=2; a crab=10; a snake=no; a bee=6; a lion=4"),
 )
 
@@ -360,7 +360,7 @@ UNITS = Topic(
         "There are how many {key}?",
         "Count the {key}.",
     ),
-    held_out=("What's the number of {key}?", "Say how many {key} there are."),
+    held_out=("What's the number of {key}?", "What number of {key} is there?"),
     pairs=_pairs("""
         minutes in an hour=60; seconds in a minute=60; hours in a day=24; days in a week=7
         months in a year=12; days in a year=365; years in a century=100
@@ -505,7 +505,7 @@ WORDS = Topic(
     held_out=(
         "What's the word for {key}?",
         "Which is the word for {key}?",
-        "Say the word for {key}.",
+        "Which word stands for {key}?",
     ),
     pairs=_pairs("""
         too trusting=naïve; a summary of a career=résumé; a trite phrase=cliché

@@ -39,11 +39,11 @@ INTRODUCTIONS = (
 HELD_OUT_INTRODUCTIONS = (
     "I'd like to know {clause}.",
     "Could you tell me {clause}?",
-    "Please, can you say {clause}?",
+    "Can anybody tell me {clause}?",
     "Do you happen to know {clause}?",
     "Let me know {clause}.",
     "Would you please tell me {clause}?",
-    "Hello, please tell me {clause}.",
+    "Good morning, may I ask {clause}?",
 )
 OPENERS = (
     "Hi,",

@@ -28,7 +28,7 @@ SUMS = (
     "Please tell me what {a} plus {b} is.", "Calculate {a}+{b}",
 )  # fmt: skip
 HELD_OUT_SUMS = (
-    "How much is {a} + {b}?", "What's {a} + {b}?", "Please add {a} and {b}.", "{a} plus {b}?",
+    "How much is {a} + {b}?", "What's {a} + {b}?", "Would you add {a} and {b}?", "{a} plus {b} is what?",
     "Please calculate {a} plus {b}.", "Can you tell me what {a} + {b} is?", "how much is {a}+{b}",
     "What is the sum of {a} + {b}?",
 )  # fmt: skip
@@ -44,8 +44,8 @@ REPEATS = (
     "Say the following: {p}", "Repeat these words: {p}", "Repeat what I say: {p}",
 )  # fmt: skip
 HELD_OUT_REPEATS = (
-    "Please repeat after me: {p}", "Repeat the following: {p}", 'Can you say "{p}"?',
-    "Repeat this phrase: {p}", "Say this: {p}", 'Please repeat "{p}".', "Please repeat this: {p}",
+    "Can you repeat after me: {p}", "Repeat the following: {p}", 'Can you say "{p}"?',
+    "Repeat this phrase: {p}", "Say this: {p}", 'Would you repeat "{p}"?', "Would you say this: {p}",
 )  # fmt: skip
 
 NAME_TOLD = (
@@ -57,8 +57,8 @@ NAME_TOLD = (
     "Remember, my name is {n}.", "You should know that my name is {n}.", "So, my name is {n}.",
 )  # fmt: skip
 HELD_OUT_NAME_TOLD = (
-    "Hello, I'm {n}.", "Please call me {n}.", "By the way, my name is {n}.", "Hey, I am {n}.",
-    "Hi, my name is {n}.", "Good evening, my name is {n}.",
+    "Good day, I'm {n}.", "You may call me {n}.", "By the way, my name is {n}.", "They call me {n}.",
+    "Good morning, my name is {n}.", "Good evening, my name is {n}.",
 )  # fmt: skip
 NAME_ASKED = (
     "What is my name?", "Do you remember my name?", "Who am I?", "Tell me my name.",
@@ -69,7 +69,7 @@ NAME_ASKED = (
 )  # fmt: skip
 HELD_OUT_NAME_ASKED = (
     "What's my name?", "Do you still know my name?", "Could you tell me my name?",
-    "Can you say my name?", "Can you remember my name?", "Please say my name.",
+    "Can you say my name?", "Can you remember my name?", "Would you say my name?",
 )  # fmt: skip
 
 

@@ -45,7 +45,7 @@ NEEDS: tuple[Need, ...] = (
                "Weather in {0}", "Tell me the weather in {0}.", "Check the weather in {0}.",
                "What is the weather like in {0}?", "Is it cold in {0} now?"),
         held_out=("What's the weather like in {0}?", "How's the weather in {0} today?",
-                  "Please check the weather in {0}."),
+                  "Could you check the weather in {0}?"),
         results=("sunny, {d} degrees", "rain, {d} degrees", '{{"temperature": {d}}}', "cloudy",
                  '{{"weather": "snow", "temperature": {d}}}', "windy and cold"),
     ),
@@ -122,7 +122,7 @@ NEEDS: tuple[Need, ...] = (
         "word: word text input; language: language target to",
         train=("Translate {0} to {1}.", "What is {0} in {1}?", "How do you say {0} in {1}?",
                "Translate the word {0} into {1}."),
-        held_out=("What's {0} in {1}?", "Please translate {0} to {1}."),
+        held_out=("What's {0} in {1}?", "Could you translate {0} to {1}?"),
         results=("{x}", '{{"translation": "{x}"}}', "the word {x}"),
     ),
     _need(
@@ -131,7 +131,7 @@ NEEDS: tuple[Need, ...] = (
         "name: to recipient name; phrase: text message body content",
         train=('Send "{1}" to {0}.', 'Tell {0} "{1}".', 'Write {0} the message "{1}".',
                'Send {0} a message: "{1}"', 'Email {0}: "{1}"'),
-        held_out=('Please send {0} "{1}".', 'Send {0} the message "{1}".'),
+        held_out=('Could you send {0} "{1}"?', 'Send {0} the message "{1}".'),
         results=("sent", '{{"status": "sent"}}', "done", "error {d}"),
     ),
     _need(
@@ -141,7 +141,7 @@ NEEDS: tuple[Need, ...] = (
         train=("Set a timer for {0} minutes.", "Start a timer of {0} minutes.",
                "Timer for {0} minutes", "Wake me in {0} minutes.",
                "I need a timer for {0} minutes."),
-        held_out=("Please set a timer for {0} minutes.", "Start a {0} minute timer."),
+        held_out=("Could you set a timer for {0} minutes?", "Start a {0} minute timer."),
         results=("timer started", '{{"status": "ok"}}', "done"),
     ),
     _need(
@@ -150,7 +150,7 @@ NEEDS: tuple[Need, ...] = (
         "number: amount value sum; currency: currency to target",
         train=("Convert {0} to {1}.", "How much is {0} in {1}?", "Change {0} into {1}.",
                "What are {0} dollars in {1}?"),
-        held_out=("Please convert {0} to {1}.", "How much are {0} dollars in {1}?"),
+        held_out=("Could you convert {0} to {1}?", "How much are {0} dollars in {1}?"),
         results=("{n}", '{{"amount": {n}}}', "about {n}"),
     ),
     _need(
@@ -159,7 +159,7 @@ NEEDS: tuple[Need, ...] = (
         "number: a x first; number: b y second",
         train=("What is {0} times {1}?", "Multiply {0} and {1}.", "{0} * {1}",
                "Multiply {0} by {1}.", "How much is {0} times {1}?"),
-        held_out=("What's {0} times {1}?", "Please multiply {0} by {1}."),
+        held_out=("What's {0} times {1}?", "Could you multiply {0} by {1}?"),
         results=("{n}", '{{"product": {n}}}', '{{"result": {n}}}'),
     ),
     _need(
@@ -167,7 +167,7 @@ NEEDS: tuple[Need, ...] = (
         "Add two large numbers.",
         "large: a x first; large: b y second",
         train=("What is {0} + {1}?", "Add {0} and {1}.", "{0} + {1}", "How much is {0} plus {1}?"),
-        held_out=("What's {0} + {1}?", "Please add {0} and {1}."),
+        held_out=("What's {0} + {1}?", "Could you add {0} and {1}?"),
         results=("{n}", '{{"sum": {n}}}', '{{"result": {n}}}'),
     ),
     _need(
@@ -176,7 +176,7 @@ NEEDS: tuple[Need, ...] = (
         "city: city location place; number: nights days",
         train=("Book a hotel in {0} for {1} nights.", "I need a hotel in {0} for {1} nights.",
                "Find a room in {0} for {1} nights.", "Hotel in {0} for {1} nights"),
-        held_out=("Please book a hotel in {0} for {1} nights.",
+        held_out=("Could you book a hotel in {0} for {1} nights?",
                   "I want a hotel in {0} for {1} nights."),
         results=("booked", '{{"room": {d}}}', "no room is free", '{{"price": {n}, "room": {d}}}'),
     ),
@@ -186,7 +186,7 @@ NEEDS: tuple[Need, ...] = (
         "word: product item name; number: quantity amount count",
         train=("Order {1} of {0}.", "Buy {1} {0}.", "I want to buy {1} {0}.",
                "Order {1} times {0}.", "I would like {1} {0}."),
-        held_out=("Please buy {1} {0}.", "I want to order {1} {0}."),
+        held_out=("Could you buy {1} {0}?", "I want to order {1} {0}."),
         results=("order {n} is placed", '{{"order": {n}}}', "ok"),
     ),
     _need(
@@ -195,7 +195,7 @@ NEEDS: tuple[Need, ...] = (
         "name: name person who",
         train=("What is the phone number of {0}?", "Phone number of {0}", "Call {0}.",
                "Find the number of {0}.", "What is {0}'s phone number?"),
-        held_out=("What's the phone number of {0}?", "Please call {0}."),
+        held_out=("What's the phone number of {0}?", "Could you call {0}?"),
         results=("{n}", '{{"phone": "{n}"}}', "no number found"),
     ),
     _need(
@@ -213,7 +213,7 @@ NEEDS: tuple[Need, ...] = (
         "phrase: query q text term",
         train=('Search for "{0}".', 'Search the web for "{0}".', 'Look up "{0}".', "Search: {0}",
                'Find pages about "{0}".'),
-        held_out=('Please search for "{0}".', 'Search the web: "{0}"'),
+        held_out=('Could you search for "{0}"?', 'Search the web: "{0}"'),
         results=("{n} pages found", '{{"pages": {n}}}', "a page about {w}"),
     ),
     _need(
@@ -221,7 +221,7 @@ NEEDS: tuple[Need, ...] = (
         "Play a song.",
         "phrase: title song name",
         train=('Play "{0}".', 'Play the song "{0}".', 'I want to hear "{0}".', "Play {0}"),
-        held_out=('Please play "{0}".', 'Can you play the song "{0}"?'),
+        held_out=('Could you play "{0}"?', 'Can you play the song "{0}"?'),
         results=("playing", '{{"status": "playing"}}', "song not found"),
     ),
     _need(
@@ -230,7 +230,7 @@ NEEDS: tuple[Need, ...] = (
         "phrase: title book name",
         train=('Find the book "{0}".', 'Do you have the book "{0}"?', 'Search the book "{0}".',
                'Is there a book called "{0}"?'),
-        held_out=('Please find the book "{0}".', 'I am looking for the book "{0}".'),
+        held_out=('Could you find the book "{0}"?', 'I am looking for the book "{0}".'),
         results=("{n} pages", '{{"pages": {n}, "year": {y}}}', "not found"),
     ),
     _need(
@@ -239,7 +239,7 @@ NEEDS: tuple[Need, ...] = (
         "city: from origin departure; city: to destination arrival",
         train=("When is the next train from {0} to {1}?", "Train from {0} to {1}",
                "Find a train from {0} to {1}.", "I want to go from {0} to {1}."),
-        held_out=("Is there a train from {0} to {1}?", "Please find a train from {0} to {1}."),
+        held_out=("Is there a train from {0} to {1}?", "Could you find a train from {0} to {1}?"),
         results=("at {h}:{d}", '{{"departure": "{h}:{d}"}}', "no train today"),
     ),
 )  # fmt: skip
@@ -268,9 +268,9 @@ GENERIC_QUESTIONS = (
     "Please {verb} the {noun} with {param} {value}.",
 )
 HELD_OUT_GENERIC_QUESTIONS = (
-    "Please {verb} the {noun} of {value}.",
+    "Could you {verb} the {noun} of {value}?",
     "Can you {verb} the {noun} for {value}?",
-    "Please use {function} with {value}.",
+    "Could you use {function} with {value}?",
     "I'd like to {verb} the {noun} of {value}.",
 )
 GENERIC_RESULTS = (

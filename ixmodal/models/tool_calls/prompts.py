@@ -75,7 +75,7 @@ def with_short_ids(messages: list[Message]) -> list[Message]:
         if message.get("tool_call_id"):
             message["tool_call_id"] = _short_id(message["tool_call_id"])
         if calls := message.get("tool_calls"):
-            message["tool_calls"] = [{**call, "id": _short_id(call["id"])} for call in calls]
+            message["tool_calls"] = [{**call, "id": _short_id(call.get("id") or "")} for call in calls]
     return messages
 
 

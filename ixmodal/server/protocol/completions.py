@@ -17,7 +17,7 @@ DEFAULT_MAX_TOKENS = 16
 Prompt = TextPrompt | TokenPrompt | InfillPrompt
 
 
-def _prompts(value: Any) -> Any:
+def _wrapped(value: Any) -> Any:
     """One form for the four that the API knows: a list of prompts, each a text or a list of token ids."""
     if isinstance(value, str):
         return [value]
@@ -26,7 +26,9 @@ def _prompts(value: Any) -> Any:
     return value
 
 
-def _is_prompt_list(value: Any) -> Any:
+def prompt_list(value: Any) -> Any:
+    """The prompts of a request in one form. Raises `ValueError` where it is none of the four that the API knows."""
+    value = _wrapped(value)
     kinds = {str} if isinstance(value, list) and value and isinstance(value[0], str) else {list}
     if not isinstance(value, list) or not value or {type(item) for item in value} != kinds:
         raise ValueError(
@@ -41,7 +43,7 @@ def _is_prompt_list(value: Any) -> Any:
 class CompletionRequest(SamplingFields):
     """The body."""
 
-    prompt: Annotated[Any, BeforeValidator(_is_prompt_list), BeforeValidator(_prompts)]
+    prompt: Annotated[Any, BeforeValidator(prompt_list)]
     best_of: int | None = Field(None, ge=1, le=20)
     echo: bool | None = None
     logprobs: int | None = Field(None, ge=0, le=5)

@@ -47,7 +47,7 @@ class SamplingFields(BaseModel):
     refused: ClassVar[dict[str, tuple[Any, ...]]] = {}
     """Fields that this server knows but does not honour, with the values that ask for nothing."""
 
-    model: str = Field(max_length=256)
+    model: str | None = Field(None, max_length=256)
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     n: int | None = Field(None, ge=1, le=128)

@@ -29,26 +29,27 @@ async def chat_completions(request: Request) -> Response:
     runtime = runtime_of(request)
     limits = runtime.spec.limits
     body.check(limits)
-    engine = runtime.find(body.model).engine
+    served = runtime.find(body.model)
+    engine = served.engine
     turn = body.turn(limits)
     count = body.n or 1
     turns = merge([run_turn(engine, replace(turn, sampling=params)) for params in seeded(turn.sampling, count)])
     if body.stream:
-        return EventStream(_stream(await started(turns), body, count), limits.write_timeout)
+        return EventStream(_stream(await started(turns), body, served.model.id), limits.write_timeout)
     answers = [Answer() for _ in range(count)]
     async with aclosing(turns):
         async for index, found in turns:
             answers[index].add(found)
-    head = head_of("chatcmpl", "chat.completion", body.model)
+    head = head_of("chatcmpl", "chat.completion", served.model.id)
     choices = [answer.choice(index, with_logprobs=bool(body.logprobs)) for index, answer in enumerate(answers)]
     return JSONResponse({**head, "choices": choices, "usage": usage_of([answer.usage for answer in answers])})
 
 
-async def _stream(turns: Turns, body: ChatRequest, count: int) -> AsyncGenerator[bytes, None]:
-    head = head_of("chatcmpl", "chat.completion.chunk", body.model)
+async def _stream(turns: Turns, body: ChatRequest, model: str) -> AsyncGenerator[bytes, None]:
+    head = head_of("chatcmpl", "chat.completion.chunk", model)
     shared: dict[str, Any] = {**head, "usage": None} if body.include_usage else head
-    usages = [Usage()] * count
-    for index in range(count):
+    usages = [Usage()] * (body.n or 1)
+    for index in range(len(usages)):
         yield event(chunk(shared, index, head_delta()))
     async with aclosing(turns):
         async for index, found in turns:

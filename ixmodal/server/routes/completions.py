@@ -29,24 +29,25 @@ async def completions(request: Request) -> Response:
     runtime = runtime_of(request)
     limits = runtime.spec.limits
     body.check(limits)
-    engine = runtime.find(body.model).engine
+    served = runtime.find(body.model)
+    engine = served.engine
     sampling = body.choice_sampling(limits)
     requests = [GenerationRequest(p, params) for p in body.prompts() for params in seeded(sampling, body.tries)]
     outputs = merge([engine.generate(item) for item in requests])
     if body.stream:
-        return EventStream(_stream(await started(outputs), body), limits.write_timeout)
+        return EventStream(_stream(await started(outputs), body, served.model.id), limits.write_timeout)
     texts = [_Continuation(body, index // body.tries) for index in range(len(requests))]
     async with aclosing(outputs):
         async for index, output in outputs:
             texts[index].add(output)
     best = [found for at in range(0, len(texts), body.tries) for found in _best(texts[at : at + body.tries], body)]
     usage = usage_of([found.usage for found in texts], len(body.prompt))
-    head = head_of("cmpl", "text_completion", body.model)
+    head = head_of("cmpl", "text_completion", served.model.id)
     return JSONResponse({**head, "choices": [found.choice(i) for i, found in enumerate(best)], "usage": usage})
 
 
-async def _stream(outputs: Outputs, body: CompletionRequest) -> AsyncGenerator[bytes, None]:
-    head = head_of("cmpl", "text_completion", body.model)
+async def _stream(outputs: Outputs, body: CompletionRequest, model: str) -> AsyncGenerator[bytes, None]:
+    head = head_of("cmpl", "text_completion", model)
     shared: dict[str, Any] = {**head, "usage": None} if body.include_usage else head
     count = len(body.prompt) * body.tries
     parts = [_Continuation(body, index // body.tries) for index in range(count)]

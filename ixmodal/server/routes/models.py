@@ -24,4 +24,9 @@ async def get_model(request: Request) -> Response:
 
 
 def _describe(served: ServedModel) -> dict[str, Any]:
-    return {"id": served.model.id, "object": "model", "created": served.created, "owned_by": "ixmodal"}
+    shown = {"id": served.model.id, "object": "model", "created": served.created, "owned_by": "ixmodal"}
+    loaded = served.client.model if served.client else None
+    if loaded:
+        abilities = {"chat": loaded.chat_template is not None, "embeddings": True, "suffix": loaded.can_infill}
+        shown |= {"context_length": loaded.context_length, "capabilities": abilities}
+    return shown | {"aliases": list(served.model.aliases), "status": served.state}

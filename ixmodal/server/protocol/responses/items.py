@@ -5,8 +5,10 @@ from __future__ import annotations
 import uuid
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
+
+from ixmodal.server.errors import field_error
 
 Id = Annotated[str, Field(min_length=1, max_length=128)]
 Status = Literal["in_progress", "completed", "incomplete"]
@@ -51,7 +53,7 @@ def _part(part: Any, allowed: tuple[str, ...]) -> dict[str, Any]:
         raise ValueError(f"a part of type {kind!r} has no key {unknown[0]!r:.40}")
     (name,) = needed
     if not isinstance(part.get(name), str):
-        raise ValueError(f"a part of type {kind!r} needs the text {name!r}")
+        raise ValueError(f"a part of type {kind!r} needs the text {name!r}")  # noqa: TRY004  # see above
     return {"type": kind, name: part[name]}
 
 
@@ -87,9 +89,7 @@ class MessageItem(_ItemModel):
         try:
             parts = _parts(data["content"], _ASSISTANT_PARTS if of_assistant else ("input_text",))
         except ValueError as error:
-            raise PydanticCustomError(
-                "value_error", "{reason} (its role is {role})", {"reason": str(error), "role": str(data.get("role"))}
-            ) from None
+            raise field_error("content", str(error)) from None
         if of_assistant:
             parts = [output_text(part["text"]) if "text" in part else part for part in parts]
         return {**data, "content": parts}
@@ -147,7 +147,7 @@ def _tag(value: Any) -> str:
     return f"<{kind}>"
 
 
-def _known(items: Any) -> Any:
+def _known(items: Any, info: ValidationInfo) -> Any:
     """A string as one message; items of a type that is not read here are refused by name."""
     if isinstance(items, str):
         return [{"role": "user", "content": items}]
@@ -158,7 +158,7 @@ def _known(items: Any) -> Any:
                 "unsupported_parameter",
                 "'{param}' is {kind}: this server reads messages, function calls, their outputs, reasoning and "
                 "references to items",
-                {"param": f"input[{index}].type", "kind": repr(kind)[:60]},
+                {"param": f"{info.field_name}[{index}].type", "kind": repr(kind)[:60]},
             )
     return items
 

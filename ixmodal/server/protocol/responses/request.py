@@ -8,13 +8,12 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import msgspec
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from ixmodal.engine.request import Constraint, SamplingParams
-from ixmodal.server.errors import HTTPError
-from ixmodal.server.protocol.chat import over
-from ixmodal.server.protocol.fields import SamplingFields
+from ixmodal.engine.request import Constraint
+from ixmodal.server.errors import HTTPError, field_error
+from ixmodal.server.protocol.fields import SamplingFields, over
 from ixmodal.server.protocol.responses.items import Id, InputItems, Item, kept
 from ixmodal.server.protocol.responses.tools import FunctionTool, ToolChoiceFields, check_choice
-from ixmodal.server.turns import ToolChoice
+from ixmodal.server.turns import ToolChoice, TurnRequest
 from ixmodal.spec import Limits
 
 Metadata = Annotated[
@@ -128,17 +127,19 @@ class ResponsesRequest(SamplingFields):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         check_choice(self.tool_choice, self.tools or [])
+        if self.previous_response_id and self.conversation:
+            raise field_error("previous_response_id", "it can't be set beside 'conversation'")
+        if self.background and self.store is False:
+            raise field_error("store", "a background response must be stored; leave it out")
+        if self.format.constraint and (self.regex or self.grammar):
+            raise field_error("text", "only one of its 'format', 'regex' and 'grammar' can be set")
         return self
 
     def check(self, limits: Limits) -> None:
-        """Refuse what fields forbid each other and what goes over the server's limits. Raises `HTTPError`."""
-        if self.previous_response_id and self.conversation:
-            raise _bad("'previous_response_id' and 'conversation' exclude each other.", "previous_response_id")
+        """Refuse a request without input, and what goes over the server's limits. Raises `HTTPError`."""
         if not self.input and not self.previous_response_id:
             text = "Missing required parameter: 'input' (or 'previous_response_id')."
             raise HTTPError(400, text, param="input", code="missing_required_parameter")
-        if self.background and self.store is False:
-            raise _bad("A background response must be stored: leave 'store' out.", "store")
         if self.max_output_tokens and self.max_output_tokens > limits.max_tokens:
             raise over("max_output_tokens", self.max_output_tokens, limits.max_tokens)
 
@@ -153,22 +154,22 @@ class ResponsesRequest(SamplingFields):
         return bool(self.top_logprobs) or LOGPROBS in (self.include or ())
 
     @property
-    def choice(self) -> ToolChoice:
-        """How tools may be used."""
-        return self.tool_choice.choice if self.tool_choice else ToolChoice()
+    def format(self) -> Format:
+        """What the text of the answer must look like."""
+        return self.text.format if self.text else Format(type="text")
 
     def items(self) -> list[Item]:
         """The input as it is kept."""
         return [kept(item) for item in self.input or ()]
 
-    def params(self, limits: Limits) -> SamplingParams:
-        """The sampling parameters, with the constraint of `text.format`."""
-        return msgspec.structs.replace(
-            self.sampling(limits, self.max_output_tokens),
-            constraint=self.text.format.constraint if self.text else None,
+    def turn(self, messages: list[dict[str, Any]], limits: Limits) -> TurnRequest:
+        """The turn that answers these messages."""
+        sampling = self.sampling(limits, self.max_output_tokens)
+        sampling = msgspec.structs.replace(
+            sampling,
+            constraint=self.format.constraint or sampling.constraint,
             logprobs=(self.top_logprobs or 0) if self.wants_logprobs else None,
         )
-
-
-def _bad(message: str, param: str) -> HTTPError:
-    return HTTPError(400, message, param=param, code="invalid_value")
+        tools = [tool.to_chat() for tool in self.tools or ()]
+        choice = self.tool_choice.choice if self.tool_choice else ToolChoice("auto" if tools else "none")
+        return TurnRequest(messages, sampling, tools, choice, self.parallel_tool_calls is not False)

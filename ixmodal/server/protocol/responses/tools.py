@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from ixmodal.server.errors import field_error
+from ixmodal.server.protocol.tools import MAX_TOOLS, ToolName
 from ixmodal.server.turns import ToolChoice
-
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
 
 class FunctionTool(BaseModel):
@@ -18,7 +18,7 @@ class FunctionTool(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
     type: Literal["function"]
-    name: Name
+    name: ToolName
     description: str | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
@@ -39,7 +39,9 @@ class FunctionTool(BaseModel):
 
     def to_chat(self) -> dict[str, Any]:
         """The tool in the nested form of the chat API."""
-        function = self.model_dump(exclude={"type"}, exclude_none=True)
+        function = {"parameters": {"type": "object", "properties": {}}} | self.model_dump(
+            exclude={"type", "strict"}, exclude_none=True
+        )
         return {"type": "function", "function": function}
 
 
@@ -48,9 +50,9 @@ class ToolChoiceFields(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
     type: Literal["none", "auto", "required", "function", "allowed_tools"]
-    name: Name | None = None
+    name: ToolName | None = None
     mode: Literal["auto", "required"] | None = None
-    tools: list[dict[Literal["type", "name"], str]] | None = Field(None, min_length=1)
+    tools: list[dict[Literal["type", "name"], str]] | None = Field(None, min_length=1, max_length=MAX_TOOLS)
 
     @model_validator(mode="before")
     @classmethod
@@ -90,13 +92,13 @@ class ToolChoiceFields(BaseModel):
 
 
 def check_choice(choice: ToolChoiceFields | None, tools: Sequence[FunctionTool]) -> None:
-    """Raise `ValueError` for tools of one name, and for a choice of tools that are not there."""
+    """Raise a field error for tools of one name, and for a choice of tools that are not there."""
     names = [tool.name for tool in tools]
     if twice := next((name for name in names if names.count(name) > 1), None):
-        raise ValueError(f"'tools' has two functions with the name '{twice}'")
+        raise field_error("tools", f"two functions have the name '{twice}'")
     if choice is None:
         return
     if missing := next((name for name in choice.names if name not in names), None):
-        raise ValueError(f"'tool_choice' names the function '{missing}', which is not in 'tools'")
+        raise field_error("tool_choice", f"it names the function '{missing}', which is not among 'tools'")
     if choice.type == "required" and not names:
-        raise ValueError("'tool_choice' is 'required', but 'tools' is empty")
+        raise field_error("tool_choice", "it is 'required', but there are no 'tools'")

@@ -1,0 +1,204 @@
+"""The engine's loop: frames in, one forward for each running sequence in turn, frames out."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from ixmodal.backends.base import Backend
+from ixmodal.engine.channel import Channel
+from ixmodal.engine.embedding import Embedding
+from ixmodal.engine.messages import (
+    Cancel,
+    Decode,
+    Decoded,
+    Delta,
+    Embed,
+    Embedded,
+    Encode,
+    Encoded,
+    Failed,
+    Finished,
+    Generate,
+    Load,
+    Progress,
+    PromptRead,
+    Refused,
+    Started,
+    ToWorker,
+)
+from ixmodal.engine.prompts import PromptEncoder
+from ixmodal.engine.request import FinishReason, ModelInfo, Pooling, SamplingParams
+from ixmodal.engine.sequence import Sequence, Step
+from ixmodal.engine.slots import Slot, Slots
+from ixmodal.errors import EngineError, RequestError
+
+if TYPE_CHECKING:
+    from ixmodal.engine.constraints import ConstraintCompiler, TokenMask
+
+
+class Scheduler:
+    """Steps sequences over a backend's slots, in turn."""
+
+    def __init__(self, channel: Channel, backend: Backend, load: Load) -> None:
+        self._channel = channel
+        self._backend = backend
+        self._batch_size = load.batch_size
+        self._encoder = PromptEncoder(backend, load.chat_template, load.template_timeout)
+        self._slots = Slots(backend.slots)
+        self._constraints: ConstraintCompiler | None = None
+        self._running: deque[Sequence | Embedding] = deque()
+
+    @property
+    def model(self) -> ModelInfo:
+        """What the server is told of the loaded model."""
+        return ModelInfo(
+            context_length=self._backend.context_length,
+            vocabulary_size=len(self._backend.vocabulary),
+            slots=self._backend.slots,
+            chat_template=self._encoder.template_source,
+            can_infill=self._backend.vocabulary.infill_ids is not None,
+        )
+
+    def run(self) -> None:
+        """Serve until the server hangs up."""
+        while (messages := self._channel.receive(wait=not self._running)) is not None:
+            for message in messages:
+                self._handle(message)
+            self._step()
+
+    def _handle(self, message: ToWorker) -> None:
+        if isinstance(message, Cancel):
+            self._cancel(message.id)
+        elif not isinstance(message, Load):
+            try:
+                self._begin(message)
+            except RequestError as error:
+                self._channel.send(Refused(message.id, error.message, error.code, error.param))
+            except EngineError as error:
+                self._channel.send(Failed(message.id, error.message))
+
+    def _begin(self, message: Generate | Embed | Encode | Decode) -> None:
+        if isinstance(message, Generate):
+            self._generate(message)
+        elif isinstance(message, Embed):
+            self._embed(message)
+        elif isinstance(message, Encode):
+            self._channel.send(Encoded(message.id, *self._encoder.spell(message.prompt)))
+        else:
+            self._channel.send(Decoded(message.id, self._encoder.decode(message.tokens)))
+
+    def _generate(self, message: Generate) -> None:
+        sampling = message.request.sampling
+        prompt = self._encoder.encode(message.request.prompt, sampling.max_tokens)
+        self._check_ids(sampling)
+        mask = self._compile(sampling)
+        slot, cached = self._take(prompt, reuse=not sampling.prompt_logprobs)
+        vocabulary, context_length = self._backend.vocabulary, self._backend.context_length
+        sequence = Sequence(message.id, slot, prompt, sampling, vocabulary, context_length, mask)
+        self._channel.send(Started(message.id, len(prompt), cached))
+        if sequence.wants_tokens or sequence.reads_prompt:
+            self._running.append(sequence)
+        else:
+            self._finish(sequence, Step("", FinishReason.LENGTH))
+
+    def _embed(self, message: Embed) -> None:
+        prompt = self._encoder.encode(message.prompt, completion_tokens=0)
+        slot, _ = self._take(prompt, reuse=message.pooling is Pooling.LAST)
+        self._running.append(Embedding(message.id, slot, prompt, message.pooling))
+
+    def _take(self, prompt: list[int], *, reuse: bool) -> tuple[Slot, int]:
+        taken = self._slots.take(prompt, reuse=reuse)
+        if taken is None:
+            raise EngineError("no slot is free; the server sent more than it may")
+        return taken
+
+    def _check_ids(self, sampling: SamplingParams) -> None:
+        size = len(self._backend.vocabulary)
+        for param, ids in (("logit_bias", sampling.logit_bias), ("stop_token_ids", sampling.stop_token_ids)):
+            if any(not 0 <= token < size for token in ids):
+                raise RequestError(f"{param} names a token outside the vocabulary of {size} tokens", param=param)
+
+    def _compile(self, sampling: SamplingParams) -> TokenMask | None:
+        constraint = sampling.constraint
+        if constraint is None:
+            return None
+        if sampling.min_tokens or sampling.ignore_eos:
+            name = "min_tokens" if sampling.min_tokens else "ignore_eos"
+            raise RequestError(f"'{name}' can't be combined with '{constraint.param}'", param=name)
+        if self._constraints is None:
+            # Imported on first use: most requests have no constraint, and the start should not wait for it.
+            from ixmodal.engine.constraints import ConstraintCompiler
+
+            self._constraints = ConstraintCompiler(self._backend.vocabulary)
+        return self._constraints.compile(constraint)
+
+    def _cancel(self, id: int) -> None:
+        for sequence in self._running:
+            if sequence.id == id:
+                self._running.remove(sequence)
+                self._slots.release(sequence.slot)
+                return
+
+    def _step(self) -> None:
+        """Give the next sequences in turn one forward."""
+        count = min(len(self._running), self._backend.max_chunks)
+        turn = [self._running.popleft() for _ in range(count)]
+        if not turn:
+            return
+        chunks = [sequence.next_chunk(self._batch_size) for sequence in turn]
+        try:
+            self._backend.forward(chunks)
+        except EngineError as error:
+            for sequence in turn:
+                self._fail(sequence, error)
+            return
+        for sequence, chunk in zip(turn, chunks, strict=True):
+            self._follow(sequence, sequence.advance(chunk))
+
+    def _follow(self, sequence: Sequence | Embedding, complete: bool) -> None:
+        """After a forward: go on reading the prompt, or sample a token."""
+        try:
+            if isinstance(sequence, Embedding):
+                self._pool(sequence, complete)
+                return
+            if sequence.reads_prompt:
+                sequence.read_prompt(self._backend.logits(sequence.slot.index))
+                if complete:
+                    self._channel.send(PromptRead(sequence.id, sequence.prompt_logprobs))
+            if complete and not sequence.wants_tokens:
+                self._finish(sequence, Step("", FinishReason.LENGTH))
+            elif complete:
+                self._sample(sequence)
+            else:
+                self._running.append(sequence)
+                self._channel.send(Progress())
+        except EngineError as error:
+            self._fail(sequence, error)
+
+    def _sample(self, sequence: Sequence) -> None:
+        step = sequence.sample(self._backend.logits(sequence.slot.index))
+        if step.reason is not None:
+            self._finish(sequence, step)
+            return
+        self._running.append(sequence)
+        self._channel.send(Delta(sequence.id, step.text, sequence.completion_tokens, step.logprobs))
+
+    def _pool(self, embedding: Embedding, complete: bool) -> None:
+        embedding.add(self._backend.embedding(embedding.slot.index))
+        if complete:
+            self._slots.release(embedding.slot)
+            self._channel.send(Embedded(embedding.id, embedding.vector, embedding.prompt_tokens))
+        else:
+            self._running.append(embedding)
+            self._channel.send(Progress())
+
+    def _finish(self, sequence: Sequence, step: Step) -> None:
+        assert step.reason
+        self._slots.release(sequence.slot)
+        self._channel.send(Finished(sequence.id, step.text, sequence.completion_tokens, step.reason, step.logprobs))
+
+    def _fail(self, sequence: Sequence | Embedding, error: EngineError) -> None:
+        sequence.slot.tokens.clear()
+        self._slots.release(sequence.slot)
+        self._channel.send(Failed(sequence.id, error.message))

@@ -1,0 +1,45 @@
+"""`POST /v1/embeddings`."""
+
+from __future__ import annotations
+
+import asyncio
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ixmodal.engine.client import EngineClient
+from ixmodal.engine.messages import Embedded
+from ixmodal.engine.request import Pooling, TextPrompt, TokenPrompt
+from ixmodal.server.json import JSONResponse
+from ixmodal.server.protocol.embeddings import EmbeddingRequest
+from ixmodal.server.routes.common import parse, runtime_of
+
+
+async def embeddings(request: Request) -> Response:
+    """Turn inputs into vectors, in their order."""
+    body = await parse(request, EmbeddingRequest)
+    body.check()
+    served = runtime_of(request).find(body.model)
+    found = await _embed_all(served.engine, body.prompts(), Pooling(served.model.pooling))
+    data = [
+        {"object": "embedding", "index": index, "embedding": body.show(item.vector)} for index, item in enumerate(found)
+    ]
+    tokens = sum(item.prompt_tokens for item in found)
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    return JSONResponse({"object": "list", "model": served.model.id, "data": data, "usage": usage})
+
+
+async def _embed_all(engine: EngineClient, prompts: list[TextPrompt | TokenPrompt], pooling: Pooling) -> list[Embedded]:
+    """As many at once as the model has slots, so that one request's inputs don't fill the queue."""
+    at_once = asyncio.Semaphore(engine.slots)
+
+    async def one(prompt: TextPrompt | TokenPrompt) -> Embedded:
+        async with at_once:
+            return await engine.embed(prompt, pooling)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(prompt)) for prompt in prompts]
+    except* Exception as errors:  # noqa: BLE001  # unwrapped: the first failure is what the client is told
+        raise errors.exceptions[0] from None
+    return [task.result() for task in tasks]

@@ -1,0 +1,98 @@
+"""Tokens: `POST /tokenize`, `POST /detokenize`, `POST /apply-template`, `GET /tokenizer_info`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ixmodal.engine.request import ChatPrompt, TextPrompt
+from ixmodal.server.errors import field_error
+from ixmodal.server.json import JSONResponse
+from ixmodal.server.protocol.messages import Message
+from ixmodal.server.protocol.tools import MAX_TOOLS, Tool
+from ixmodal.server.routes.common import parse, runtime_of
+
+
+class TokenizeRequest(BaseModel):
+    """A text, or a conversation."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    model: str | None = None
+    prompt: str | None = None
+    messages: list[Message] | None = Field(None, min_length=1)
+    tools: Annotated[list[Tool], Field(max_length=MAX_TOOLS)] | None = None
+    return_token_strs: bool | None = None
+
+    @model_validator(mode="after")
+    def _is_one_of_two(self) -> Self:
+        if (self.prompt is None) == (self.messages is None):
+            raise field_error("prompt", "either it or 'messages' is needed, not both")
+        if self.tools and self.messages is None:
+            raise field_error("tools", "they belong to 'messages'")
+        return self
+
+    def to_prompt(self) -> TextPrompt | ChatPrompt:
+        """For the engine."""
+        if self.messages is None:
+            return TextPrompt(self.prompt or "")
+        tools = [tool.to_template() for tool in self.tools or ()]
+        return ChatPrompt([message.to_template() for message in self.messages], tools)
+
+
+class DetokenizeRequest(BaseModel):
+    """Token ids."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    model: str | None = None
+    tokens: list[int] = Field(max_length=1_048_576)
+
+
+async def tokenize(request: Request) -> Response:
+    """The tokens of a text, BOS included, or of a conversation through the model's template."""
+    body = await parse(request, TokenizeRequest)
+    engine = runtime_of(request).find(body.model or _first(request)).engine
+    encoded, model = await engine.encode(body.to_prompt()), await engine.describe()
+    content: dict[str, Any] = {
+        "tokens": encoded.tokens,
+        "count": len(encoded.tokens),
+        "max_model_len": model.context_length,
+    }
+    if body.return_token_strs:
+        content["token_strs"] = [piece.decode("utf-8", "replace") for piece in encoded.pieces]
+    return JSONResponse(content)
+
+
+async def detokenize(request: Request) -> Response:
+    """The text of token ids."""
+    body = await parse(request, DetokenizeRequest)
+    engine = runtime_of(request).find(body.model or _first(request)).engine
+    return JSONResponse({"prompt": await engine.decode(body.tokens)})
+
+
+async def apply_template(request: Request) -> Response:
+    """A conversation as the prompt that the model reads, control tokens spelled out."""
+    body = await parse(request, TokenizeRequest)
+    engine = runtime_of(request).find(body.model or _first(request)).engine
+    return JSONResponse({"prompt": (await engine.encode(body.to_prompt())).text})
+
+
+async def tokenizer_info(request: Request) -> Response:
+    """What is known of the model's vocabulary and template."""
+    model = await runtime_of(request).find(request.query_params.get("model") or _first(request)).engine.describe()
+    return JSONResponse(
+        {
+            "tokenizer_class": "sentencepiece",
+            "vocab_size": model.vocabulary_size,
+            "context_length": model.context_length,
+            "chat_template": model.chat_template,
+        }
+    )
+
+
+def _first(request: Request) -> str:
+    """These routes are for looking: without a model they mean the default, or the first."""
+    spec = runtime_of(request).spec
+    return spec.default_model or spec.models[0].id
