@@ -129,7 +129,7 @@ def test_a_target_beyond_slots_and_queue_is_refused() -> None:
 
 
 def test_two_models_of_one_id_are_refused() -> None:
-    assert 'two models have the id "a"' in problem(lambda: App(models=[Model("a"), Model("a")]))
+    assert "models: two models have the id" in problem(lambda: App(models=[Model("a"), Model("a")]))
 
 
 def test_an_app_without_models_is_refused() -> None:

@@ -70,6 +70,8 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     """What the answer must look like."""
     logprobs: int | None = None
     """Report the log-probability of each token, and of this many likeliest alternatives."""
+    shown_control: tuple[str, ...] = ()
+    """Control tokens that appear in the text by their spelling, for those who parse it; all others add nothing."""
     prompt_logprobs: bool = False
     """Report those of the prompt's tokens too; they are then evaluated one by one."""
 
@@ -162,3 +164,5 @@ class ModelInfo(msgspec.Struct, frozen=True):
     slots: int
     chat_template: str | None
     can_infill: bool = False
+    control_ids: dict[str, int] = {}
+    """Control tokens by their text."""

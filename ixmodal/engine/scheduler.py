@@ -57,6 +57,7 @@ class Scheduler:
             vocabulary_size=len(self._backend.vocabulary),
             slots=self._backend.slots,
             chat_template=self._encoder.template_source,
+            control_ids=self._backend.vocabulary.control_ids,
             can_infill=self._backend.vocabulary.infill_ids is not None,
         )
 

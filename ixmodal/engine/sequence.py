@@ -50,6 +50,8 @@ class Sequence:
         self._stop_ids = vocabulary.end_ids | set(params.stop_token_ids)
         self._sampler = Sampler(params, prompt, vocabulary.end_ids)
         self._mask = mask
+        control = vocabulary.control_ids
+        self._shown = {control[text]: text.encode() for text in params.shown_control if text in control}
         self._detokenizer = Detokenizer(params.stop)
         self._told = LogprobQueue()
         self._prompt_logprobs = [TokenLogprob(prompt[0], vocabulary.piece(prompt[0]), None)]
@@ -98,7 +100,7 @@ class Sequence:
             return self._end(FinishReason.STOP)
         if logprobs is not None:
             self._told.push(describe(logprobs, token, wanted or 0, self._vocabulary))
-        text = self._detokenizer.push(self._vocabulary.piece(token))
+        text = self._detokenizer.push(self._shown.get(token) or self._vocabulary.piece(token))
         complete = self._mask is not None and self._mask.advance(token)
         if self._detokenizer.stopped:
             return Step(text, FinishReason.STOP, self._told.release(text))

@@ -1,4 +1,4 @@
-"""One assistant turn as events: text, reasoning, tool calls, end. Chat, responses and agents are all made of these."""
+"""One assistant turn: from a conversation to events. Chat, responses and agents are all made of these."""
 
 from __future__ import annotations
 
@@ -7,53 +7,44 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from msgspec.structs import replace
+
 from ixmodal.engine.client import EngineClient
-from ixmodal.engine.request import ChatPrompt, FinishReason, GenerationRequest, SamplingParams, TokenLogprob, Usage
+from ixmodal.engine.request import (
+    ChatPrompt,
+    Constraint,
+    FinishReason,
+    GenerationRequest,
+    ModelInfo,
+    SamplingParams,
+    Usage,
+)
+from ixmodal.models.reasoning import thinks
+from ixmodal.models.tool_calls import ToolFormat, choose_format
+from ixmodal.server.turn_events import (
+    ReasoningDelta,
+    TextDelta,
+    ToolCallDelta,
+    TurnEnd,
+    TurnEvent,
+    TurnReason,
+    TurnStarted,
+)
+from ixmodal.server.turn_reader import TurnReader
 
-TurnReason = Literal["stop", "length", "tool_calls"]
-
-
-@dataclass(frozen=True)
-class TextDelta:
-    """Text of the answer that became certain, with its tokens' log-probabilities if they were asked for."""
-
-    text: str
-    logprobs: tuple[TokenLogprob, ...] = ()
-
-
-@dataclass(frozen=True)
-class ReasoningDelta:
-    """Text that the model thought before it answered."""
-
-    text: str
-
-
-@dataclass(frozen=True)
-class ToolCallDelta:
-    """A piece of a tool call. The first of each `index` has `id` and `name` and no arguments, later ones arguments."""
-
-    index: int
-    arguments: str = ""
-    id: str | None = None
-    name: str | None = None
-
-
-@dataclass(frozen=True)
-class TurnStarted:
-    """First event: the prompt was accepted."""
-
-    usage: Usage
-
-
-@dataclass(frozen=True)
-class TurnEnd:
-    """Last event: why the turn ended, and its usage."""
-
-    reason: TurnReason
-    usage: Usage
-
-
-TurnEvent = TurnStarted | TextDelta | ReasoningDelta | ToolCallDelta | TurnEnd
+__all__ = [
+    "ReasoningDelta",
+    "TextDelta",
+    "ToolCallDelta",
+    "ToolChoice",
+    "TurnEnd",
+    "TurnEvent",
+    "TurnReason",
+    "TurnRequest",
+    "TurnStarted",
+    "name_of",
+    "run_turn",
+]
 
 
 @dataclass(frozen=True)
@@ -79,17 +70,63 @@ class TurnRequest:
 async def run_turn(engine: EngineClient, request: TurnRequest) -> AsyncGenerator[TurnEvent, None]:
     """Answer a conversation.
 
-    The first event is `TurnStarted`, the last `TurnEnd`. Closing the iterator frees the slot.
+    The first event is `TurnStarted`, the last `TurnEnd`. A forced tool choice constrains the engine, so that any model
+    obeys; otherwise a call is recognised in what the model writes. Closing the iterator frees the slot.
 
     Raises:
         IxmodalError: as `EngineClient.generate` does.
     """
-    usage, reason = Usage(), FinishReason.LENGTH
-    async with aclosing(engine.generate(GenerationRequest(ChatPrompt(request.messages), request.sampling))) as outputs:
+    model = await engine.describe()
+    format = choose_format(model.chat_template)
+    tools = _offered(request)
+    messages, shown = format.adapt(request.messages, tools)
+    sampling = _with_tools(request, format, tools, model) if tools else request.sampling
+    reader = TurnReader(
+        thinks=thinks(model.chat_template) and sampling.constraint is None,
+        calls=format.parser(name_of(tool) for tool in tools) if tools else None,
+    )
+    usage, reason, begun = Usage(), FinishReason.LENGTH, False
+    prompt = ChatPrompt(messages, shown)
+    async with aclosing(engine.generate(GenerationRequest(prompt, sampling))) as outputs:
         async for output in outputs:
-            if not usage.prompt_tokens:
+            if not begun:
+                begun = True
                 yield TurnStarted(output.usage)
             usage, reason = output.usage, output.finish_reason or reason
-            if output.text or output.logprobs:
-                yield TextDelta(output.text, output.logprobs)
-    yield TurnEnd("stop" if reason is FinishReason.STOP else "length", usage)
+            for event in reader.read(output):
+                yield event
+            if reader.has_called and not request.parallel_tool_calls:
+                break
+    if reader.has_called:
+        yield TurnEnd("tool_calls", usage)
+    else:
+        yield TurnEnd("stop" if reason is FinishReason.STOP else "length", usage)
+
+
+def name_of(tool: dict[str, Any]) -> str:
+    """The function's name of a tool."""
+    name: str = tool["function"]["name"]
+    return name
+
+
+def _offered(request: TurnRequest) -> list[dict[str, Any]]:
+    """The tools that the model is told of."""
+    choice = request.tool_choice
+    if choice.mode == "none":
+        return []
+    return [tool for tool in request.tools if choice.allowed is None or name_of(tool) in choice.allowed]
+
+
+def _with_tools(
+    request: TurnRequest, format: ToolFormat, tools: list[dict[str, Any]], model: ModelInfo
+) -> SamplingParams:
+    sampling = replace(request.sampling, shown_control=format.markers)
+    if request.tool_choice.mode not in ("required", "named"):
+        return sampling
+    grammar = format.grammar(
+        tools,
+        name=request.tool_choice.name,
+        parallel=request.parallel_tool_calls and request.tool_choice.mode == "required",
+        control_ids=model.control_ids,
+    )
+    return replace(sampling, constraint=Constraint("grammar", grammar, "tools"))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
+from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
@@ -14,6 +15,10 @@ from tests.engine.helpers import PATIENCE
 
 def load(backend: str = "scripted") -> Load:
     return Load(backend=backend, path="", slots=1, batch_size=8, threads=1)
+
+
+def open_descriptors() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 async def test_frames_come_until_the_child_is_killed() -> None:
@@ -66,11 +71,11 @@ async def test_a_spawn_that_is_cancelled_leaves_no_child(monkeypatch: pytest.Mon
 
     monkeypatch.setattr("ixmodal.engine.process.subprocess.Popen", noted)
     monkeypatch.setattr("ixmodal.engine.process.asyncio.open_connection", cancelled)
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     with pytest.raises(asyncio.CancelledError):
         await EngineProcess.spawn(load())
     assert [child.returncode for child in children] == [-9]
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_descriptors() == before
 
 
 async def test_no_descriptor_is_left_open() -> None:
@@ -80,7 +85,7 @@ async def test_no_descriptor_is_left_open() -> None:
         await process.close()
 
     await life()  # the loop and its thread pool open what they keep
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     for _ in range(3):
         await life()
-    assert len(os.listdir("/proc/self/fd")) <= before
+    assert open_descriptors() <= before

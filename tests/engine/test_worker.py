@@ -17,6 +17,7 @@ import pytest
 from ixmodal.backends.base import Backend, Chunk, LoadParams
 from ixmodal.backends.ctransformers import CtransformersBackend
 from ixmodal.backends.scripted import ScriptedBackend
+from ixmodal.engine.channel import Channel
 from ixmodal.engine.messages import (
     Cancel,
     Delta,
@@ -42,7 +43,6 @@ from ixmodal.engine.request import (
     TextPrompt,
     TokenPrompt,
 )
-from ixmodal.engine.channel import Channel
 from ixmodal.engine.scheduler import Scheduler
 from tests.engine.helpers import PATIENCE
 from tests.support.gguf_files import load_params

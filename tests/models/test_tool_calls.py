@@ -203,10 +203,10 @@ def test_arguments_are_streamed_as_they_arrive(format: ToolFormat, head: str) ->
 def test_white_space_beside_calls_is_no_content() -> None:
     text = f" \n{hermes('get', '{}')}\n\n{hermes('add', '{}')}\n"
     assert parse(HERMES, text) == called(("get", "{}"), ("add", "{}"))
-    assert parse(HERMES, ["Let me see.\n" + hermes("get", "{}") + "\nDone."]) == [
+    assert parse(HERMES, ["Let me see.\n" + hermes("get", "{}") + "\nDone", ".", "\n"]) == [
         Content("Let me see."),
         *called(("get", "{}")),
-        Content("\nDone."),
+        Content("\nDone.\n"),
     ]
     assert parse(HERMES, " \n ") == [Content(" \n ")]
 
@@ -284,13 +284,22 @@ def test_a_call_follows_one_that_failed() -> None:
     assert parse(HERMES, [f"{unclosed}\n{right}"]) == called(("get", "{}"), ("get", "{}"))
 
 
+@pytest.mark.parametrize(
+    "rest", ['<tool_call>{"name": "ge', '<tool_call>{"name": "nobody"', "<tool_call>x", "<tool_call>"]
+)
+def test_a_call_that_fails_follows_one(rest: str) -> None:
+    text = f"{hermes('get', '{}')}\n{rest}"
+    assert parse(HERMES, [text]) == parse(HERMES, text) == [*called(("get", "{}")), Content(f"\n{rest}")]
+
+
+@pytest.mark.parametrize("rest", [", {", ', {"name": "ge', " and", ', {"name": "nobody", "arguments": {}}]', ", 1]"])
+def test_an_array_that_fails_after_a_call(rest: str) -> None:
+    text = mistral(("get", "{}")).removesuffix("]") + rest
+    assert parse(MISTRAL, [text]) == parse(MISTRAL, text) == [*called(("get", "{}")), Content(rest)]
+
+
 def test_what_follows_a_call_is_content() -> None:
     assert parse(LLAMA, [llama("get", "{}") + " Done."]) == [*called(("get", "{}")), Content(" Done.")]
-    text = '[TOOL_CALLS] [{"name": "get", "arguments": {}}, {"name": "nobody", "arguments": {}}]'
-    assert parse(MISTRAL, [text]) == [
-        *called(("get", "{}")),
-        Content(', {"name": "nobody", "arguments": {}}]'),
-    ]
 
 
 BROKEN = ['{"a": tru', '{"a": 01', '{"a" 1', '{"a": 1,', "{'", '{"a": "\n', '{"a": "\\x', '{"a": "\\u12G', '{"a": [1}']

@@ -120,14 +120,15 @@ def test_what_was_rendered_is_parsed_again(template: str, content: str) -> None:
 
 
 def test_arguments_that_are_no_object_stay_text() -> None:
-    message = {"role": "assistant", "content": "", "tool_calls": [call("x", "1")]}
+    broken = call("x", "1")
+    message = {"role": "assistant", "content": "", "tool_calls": [broken]}
     for text, expected in [
         ('{"city": "Pa', '{"city": "Pa'),
         ("[1]", "[1]"),
         ("", {}),
         ("[" * 100_000, "[" * 100_000),
     ]:
-        message["tool_calls"][0]["function"]["arguments"] = text
+        broken["function"]["arguments"] = text
         [adapted], _ = HERMES.adapt([message], [])
         assert adapted["tool_calls"][0]["function"] == {"name": "get_weather", "arguments": expected}
 

@@ -504,7 +504,7 @@ def test_the_sdk_creates_streams_and_parses(sdk: OpenAI) -> None:
 
 
 def test_the_sdk_calls_tools_and_sends_what_it_got(sdk: OpenAI, fake: Fake) -> None:
-    tools: Any = [openai.pydantic_function_tool(Answer)["function"] | {"type": "function"}]
+    tools: Any = [openai.pydantic_function_tool(Answer)]
     conversation: Any = [{"role": "user", "content": "call: Answer"}]
     with sdk.responses.stream(model="demo", input=conversation, tools=tools) as events:
         first = events.get_final_response()
@@ -516,7 +516,7 @@ def test_the_sdk_calls_tools_and_sends_what_it_got(sdk: OpenAI, fake: Fake) -> N
         {"type": "function_call_output", "call_id": call.call_id, "output": "5"},
         {"role": "user", "content": "echo: five"},
     ]
-    second = sdk.responses.create(model="demo", input=conversation, tools=tools)
+    second = sdk.responses.parse(model="demo", input=conversation, tools=tools)
     assert second.output_text == "five "
     roles = [message["role"] for message in fake.requests[-1].messages]
     assert roles == ["user", "assistant", "tool", "user"]

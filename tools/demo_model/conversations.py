@@ -35,7 +35,7 @@ COPY_TURNS: dict[Turn, float] = {
     skills.unknown: 4,
 }
 TOOL_TURNS: dict[Turn, float] = {
-    tool_skill.call_tool: 60,
+    tool_skill.call_tool: 75,
     skills.fact: 14,
     skills.small_talk: 8,
     skills.add: 3,
@@ -46,10 +46,10 @@ TOOL_TURNS: dict[Turn, float] = {
     tool_skill.missing_tool: 2,
 }
 LENGTHS = (1, 1, 1, 2, 2, 3, 3, 4, 5, 6)
-TOOL_LENGTHS = (1, 2, 3, 4, 5, 6)
+TOOL_LENGTHS = (1, 3, 4, 5, 6, 7)
 LONG_SHARE = 0.03
 NAME_SHARE = 0.15
-TOOL_SHARE: dict[Stage, float] = {"copy": 0.15, "full": 0.42}
+TOOL_SHARE: dict[Stage, float] = {"copy": 0.15, "full": 0.6}
 
 
 @dataclass(frozen=True)

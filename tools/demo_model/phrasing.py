@@ -35,6 +35,8 @@ INTRODUCTIONS = (
     "Maybe you know {clause}?",
     "Let me hear {clause}.",
     "Please say {clause}.",
+    "Do you perhaps know {clause}?",
+    "Could it be that you know {clause}?",
 )
 HELD_OUT_INTRODUCTIONS = (
     "I'd like to know {clause}.",

@@ -95,7 +95,8 @@ def city(rng: Random, split: Split) -> str:
     if split == "held_out":
         return rng.choice(HELD_OUT_CITIES if rng.random() < 0.5 else CITIES)
     if rng.random() < 0.3:
-        return invented_word(rng, split).capitalize()
+        words = 1 if rng.random() < 0.6 else 2
+        return " ".join(invented_word(rng, split).capitalize() for _ in range(words))
     return rng.choice(CITIES)
 
 

@@ -25,6 +25,7 @@ SUMS = (
     "Calculate {a} + {b}.", "What is the sum of {a} and {b}?", "Can you add {a} and {b}?",
     "Tell me {a} + {b}.", "What does {a} + {b} make?", "sum {a} and {b}", "{a} + {b} = ?",
     "Do you know {a} plus {b}?", "What is {a}+{b}?", "How much are {a} and {b}?", "{a} and {b}?",
+    "What's the sum of {a} and {b}?", "Now what's {a} plus {b}?",
     "Please tell me what {a} plus {b} is.", "Calculate {a}+{b}",
 )  # fmt: skip
 HELD_OUT_SUMS = (
@@ -65,7 +66,8 @@ NAME_ASKED = (
     "What am I called?", "Do you know my name?", "Say my name.", "Can you tell me my name?",
     "How am I called?", "Please tell me my name.", "My name is?", "Do you know who I am?",
     "And what is my name?", "Do you know what my name is?", "Which name do I have?",
-    "What was my name?", "I forgot my name.", "Tell me who I am.",
+    "What was my name?", "I forgot my name.", "What's my first name?", "So what's my own name?",
+    "Tell me who I am.",
 )  # fmt: skip
 HELD_OUT_NAME_ASKED = (
     "What's my name?", "Do you still know my name?", "Could you tell me my name?",

@@ -32,6 +32,7 @@ from tools.demo_model.tool_data import (
 from tools.demo_model.words import ADJECTIVES, NOUNS
 
 Value = str | int | float
+GENERIC_SHARE: dict[Split, float] = {"train": 0.5, "held_out": 0.4}
 NUMBERS = ("number", "large")
 PARAM_DESCRIPTIONS = ("The {}.", "The {}", "Name of the {}", "{}", "the {} to use", "The {} name")
 
@@ -127,7 +128,7 @@ def offer_tools(scene: Scene) -> None:
     """Put one to three tools into the scene."""
     rng = scene.rng
     for _ in range(rng.choice((1, 1, 2, 2, 3))):
-        need = generic_need(rng, scene.split) if rng.random() < 0.4 else rng.choice(NEEDS)
+        need = generic_need(rng, scene.split) if rng.random() < GENERIC_SHARE[scene.split] else rng.choice(NEEDS)
         offer = make_offer(rng, need, scene.split)
         offered = [(other.need, other.function) for other in scene.needs]
         if all(need is not n and offer.function != f for n, f in offered):

@@ -110,7 +110,7 @@ class Context:
         if not record.is_final:
             raise HTTPError(
                 400,
-                f"The previous response '{id}' is still {record.response['status']}; wait until it is completed.",
+                f"The previous response '{id}' is still in progress; wait until it is completed.",
                 param="previous_response_id",
                 code="invalid_value",
             )

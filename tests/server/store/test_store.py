@@ -48,6 +48,10 @@ async def store(make: Make) -> Store:
     return store
 
 
+def left_alive(folder: Path) -> list[Path]:
+    return list(folder.glob("*.alive"))
+
+
 def response(id: str, body: bytes = b"x", *keys: str, is_open: bool = False) -> Document:
     return Document("response", id, body, keys, is_open)
 
@@ -166,7 +170,7 @@ async def test_a_restart_loses_nothing(tmp_path: Path) -> None:
         assert [document.id for document in await again.orphans("response")] == ["a"]
         assert await again.orphans("conversation") == []
         await again.close()
-    assert [path.name for path in tmp_path.iterdir() if path.name.endswith(".alive")] == []
+    assert left_alive(tmp_path) == []
 
 
 async def test_what_a_living_process_writes_is_no_orphan_and_what_a_killed_one_wrote_is(tmp_path: Path) -> None:
@@ -185,7 +189,7 @@ asyncio.run(main())
     store = SqliteStore(tmp_path / "db")
     await store.open()
     await store.put(response("mine", is_open=True))
-    other = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+    other = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)  # noqa: ASYNC220  # quick
     try:
         assert other.stdout is not None
         assert await asyncio.to_thread(other.stdout.readline) == b"written\n"
@@ -216,4 +220,4 @@ async def test_a_file_that_is_no_store_is_refused_in_words(tmp_path: Path) -> No
     (tmp_path / "file").touch()
     with pytest.raises(StoreError):
         await SqliteStore(tmp_path / "file" / "db").open()
-    assert list(tmp_path.glob("*.alive")) == []
+    assert left_alive(tmp_path) == []

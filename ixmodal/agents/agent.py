@@ -1,0 +1,189 @@
+"""An agent: it answers like a model, and runs its tools on the way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+
+from ixmodal.agents.reply import Call, Reply, Step
+from ixmodal.agents.spec import AgentSpec
+from ixmodal.agents.tools import Tool, ToolLimits, load_tools
+from ixmodal.agents.workers import Workers
+from ixmodal.engine.request import SamplingParams, Usage
+from ixmodal.errors import ContextLengthError, DeadlineError, InvalidRequestError
+from ixmodal.server.turns import ToolChoice, TurnEnd, TurnEvent, TurnReason, TurnRequest
+
+Turn = Callable[[TurnRequest], AsyncGenerator[TurnEvent, None]]
+"""How a model answers a conversation: `run_turn`, bound to its engine."""
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A request as the agent takes it: its tools beside the client's, a time at which it must be done."""
+
+    request: TurnRequest
+    client_tools: frozenset[str]
+    deadline: float
+
+
+class Agent:
+    """Instructions and tools around a model. Lives on one event loop; its requests share its places for tools."""
+
+    def __init__(self, spec: AgentSpec, tools: Sequence[Tool], turn: Turn, *, timeout: float) -> None:
+        """Put tools around `turn`; a request may take `timeout` seconds in all."""
+        self.spec = spec
+        self._tools = {tool.name: tool for tool in tools}
+        self._turn = turn
+        self._timeout = timeout
+        self._workers = Workers(spec.max_running_tools)
+
+    @classmethod
+    def load(cls, spec: AgentSpec, turn: Turn, *, timeout: float) -> Agent:
+        """Import the declared tools. Raises `SpecError` that names those which can't be used."""
+        return cls(spec, load_tools(spec.tools, spec.id), turn, timeout=timeout)
+
+    async def run(self, request: TurnRequest) -> AsyncGenerator[TurnEvent, None]:
+        """Answer a conversation, as `run_turn` does; `docs` of the fields that mean something else here:
+
+        messages: the agent's instructions come first, in one system message with the system messages at the
+            beginning, theirs after an empty line.
+        tools, tool_choice: they are about the client's tools, whose calls end the turn; `none` leaves them out. The
+            agent's own may be called in any case but that of a named function. Own calls beside a client's are not
+            run. With `required` the turn ends with a call of the client's tools.
+        sampling: `max_tokens` and `min_tokens` are about all steps together, the rest is each step's.
+
+        The usage is that of all steps together. If tools' results outgrow the context the turn ends with `length`.
+
+        Raises:
+            InvalidRequestError: a client's tool has the name of one of the agent's.
+            DeadlineError: the time of a request ran out.
+            IxmodalError: as the model's turns do.
+        """
+        plan = self._plan(request)
+        reply = Reply(plan.client_tools)
+        messages = plan.request.messages
+        reason: TurnReason | None = None
+        number = 0
+        while reason is None:
+            step = Step()
+            try:
+                async with aclosing(self._turn(self._step_request(plan, messages, number, reply.usage))) as events:
+                    async for event in _until(events, plan.deadline):
+                        step.add(event)
+                        if shown := reply.show(event, step):
+                            yield shown
+            except ContextLengthError:
+                if number == 0:
+                    raise
+                reason = "length"
+                break
+            reason = self._reason(plan, step, number, reply.usage)
+            if reason is None:
+                messages = [*messages, step.message(), *await self._answer_calls(step.calls, plan.deadline)]
+            number += 1
+        yield TurnEnd(reason, reply.usage)
+
+    def _plan(self, request: TurnRequest) -> _Plan:
+        offered = request.tools if request.tool_choice.mode != "none" else []
+        names = [tool["function"]["name"] for tool in offered]
+        if clash := next((name for name in names if name in self._tools), None):
+            raise InvalidRequestError(
+                f"The agent {self.spec.id} has a tool '{clash}' of its own; give yours another name.",
+                param="tools",
+                code="invalid_value",
+            )
+        whole = replace(
+            request,
+            messages=_with_instructions(self.spec.instructions, request.messages),
+            tools=[*(tool.definition for tool in self._tools.values()), *offered],
+        )
+        return _Plan(whole, frozenset(names), asyncio.get_running_loop().time() + self._timeout)
+
+    def _step_request(self, plan: _Plan, messages: list[dict[str, Any]], number: int, used: Usage) -> TurnRequest:
+        return replace(
+            plan.request,
+            messages=messages,
+            sampling=_what_is_left(plan.request.sampling, used.completion_tokens),
+            tool_choice=self._choice(plan, number),
+        )
+
+    def _choice(self, plan: _Plan, number: int) -> ToolChoice:
+        choice = plan.request.tool_choice
+        if not plan.request.tools:
+            return ToolChoice("none")
+        if number == self.spec.max_steps:
+            clients = choice.allowed or tuple(sorted(plan.client_tools))
+            return ToolChoice("required", allowed=clients) if choice.mode == "required" else ToolChoice("none")
+        if choice.mode == "none" or (choice.mode == "named" and number > 0):
+            return ToolChoice("auto")
+        return replace(choice, allowed=(*choice.allowed, *self._tools)) if choice.allowed is not None else choice
+
+    def _reason(self, plan: _Plan, step: Step, number: int, used: Usage) -> TurnReason | None:
+        """Why the turn ends with this step; None if it goes on."""
+        limit = plan.request.sampling.max_tokens
+        if not step.calls or step.reason == "length":
+            return "stop" if step.reason == "tool_calls" else step.reason
+        if any(call.name in plan.client_tools for call in step.calls):
+            return "tool_calls"
+        if number == self.spec.max_steps:
+            return "stop"
+        return "length" if limit is not None and used.completion_tokens >= limit else None
+
+    async def _answer_calls(self, calls: list[Call], deadline: float) -> list[dict[str, Any]]:
+        async with _before(deadline), asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._call(index, call)) for index, call in enumerate(calls)]
+        return [
+            {"role": "tool", "tool_call_id": call.id, "name": call.name, "content": task.result()}
+            for call, task in zip(calls, tasks, strict=True)
+        ]
+
+    async def _call(self, index: int, call: Call) -> str:
+        if index >= self.spec.max_calls:
+            return f"Error: this call was not run; make at most {self.spec.max_calls} at a time"
+        if call.name not in self._tools:
+            return f"Error: there is no tool {call.name:.64}; the tools are: {', '.join(self._tools) or 'none'}"
+        limits = ToolLimits(self.spec.tool_timeout, self.spec.max_result_bytes)
+        return await self._tools[call.name].call(call.arguments, self._workers, limits)
+
+
+def _with_instructions(instructions: str, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    if not instructions:
+        return messages
+    count = next((i for i, message in enumerate(messages) if message["role"] != "system"), len(messages))
+    texts = [instructions, *(message["content"] for message in messages[:count])]
+    return [{"role": "system", "content": "\n\n".join(filter(None, texts))}, *messages[count:]]
+
+
+def _what_is_left(sampling: SamplingParams, used: int) -> SamplingParams:
+    """The sampling of the next step: bounds of tokens less those generated already."""
+    return msgspec.structs.replace(
+        sampling,
+        max_tokens=None if sampling.max_tokens is None else sampling.max_tokens - used,
+        min_tokens=max(0, sampling.min_tokens - used),
+    )
+
+
+async def _until(events: AsyncGenerator[TurnEvent, None], deadline: float) -> AsyncIterator[TurnEvent]:
+    """The events, as long as there is time. Raises `DeadlineError`."""
+    while True:
+        async with _before(deadline):
+            event = await anext(events, None)
+        if event is None:
+            return
+        yield event
+
+
+@asynccontextmanager
+async def _before(deadline: float) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout_at(deadline) as limit:
+            yield
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise DeadlineError("The request ran past its time limit; ask for less, or raise it in the spec.") from None

@@ -1,0 +1,61 @@
+"""Custom endpoints: what the spec declares beside the built-in routes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Match, Route
+
+from ixmodal.agents.custom_spec import CustomEndpoint
+from ixmodal.errors import SpecError
+
+
+def routes(
+    custom: Sequence[CustomEndpoint], built_in: Sequence[BaseRoute], *, field: str = "custom_endpoints"
+) -> list[Route]:
+    """One route a path, to be put after the built-in ones.
+
+    Args:
+        custom: what is declared.
+        built_in: the routes that are there already.
+        field: the spec's field, for messages.
+
+    Raises:
+        SpecError: a declared endpoint answers what a built-in route or another one does. Every problem has its line.
+    """
+    by_path: dict[str, dict[str, CustomEndpoint]] = {}
+    problems: list[str] = []
+    for index, endpoint in enumerate(custom):
+        declared = by_path.setdefault(endpoint.path, {})
+        if endpoint.method in declared:
+            problems.append(f"{field}.{index}: {endpoint.method} {endpoint.path} is declared twice; leave one out")
+        elif taken := next(
+            (method for method in _methods(endpoint) if _matches(built_in, method, endpoint.path)), None
+        ):
+            problems.append(f"{field}.{index}.path: {taken} {endpoint.path} is built in; write another path")
+        declared[endpoint.method] = endpoint
+    if problems:
+        raise SpecError("the spec", problems)
+    return [_route(path, declared) for path, declared in by_path.items()]
+
+
+def _methods(endpoint: CustomEndpoint) -> list[str]:
+    return ["GET", "HEAD"] if endpoint.method == "GET" else [endpoint.method]
+
+
+def _matches(built_in: Sequence[BaseRoute], method: str, path: str) -> bool:
+    scope = {"type": "http", "method": method, "path": path, "root_path": "", "headers": []}
+    return any(route.matches(scope)[0] is Match.FULL for route in built_in)
+
+
+def _route(path: str, declared: dict[str, CustomEndpoint]) -> Route:
+    contents = {method: (endpoint, endpoint.content) for method, endpoint in declared.items()}
+
+    async def custom_endpoint(request: Request) -> Response:
+        endpoint, content = contents["GET" if request.method == "HEAD" else request.method]
+        media_type = "application/json" if content else None
+        return Response(content, endpoint.status, dict(endpoint.headers), media_type)
+
+    return Route(path, custom_endpoint, methods=list(contents))
