@@ -16,7 +16,7 @@ ModelId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:-
 """What clients send as `model`: letters, digits and `._/:-`, 128 characters at most."""
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 """A platform name: lower-case letters, digits and dashes, 63 characters at most."""
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$", to_lower=True)]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{64}$", to_lower=True)]
 
 SECRET_PREFIX = "secret:"  # noqa: S105  # the word, not a secret
 SOURCE_SCHEMES = ("hf://", "https://", "file://", "package://")
@@ -197,6 +197,9 @@ class Limits(Declared):
 
     max_body_bytes: int = Field(4_194_304, ge=1024, le=268_435_456, description="Bytes of a request body.")
     max_messages: int = Field(1024, ge=1, le=100_000, description="Messages in a conversation.")
+    max_context_messages: int | None = Field(
+        None, ge=1, le=100_000, description="Keep the system messages and at most this many others; unset: all."
+    )
     max_tokens: int = Field(16_384, ge=1, le=1_048_576, description="Tokens generated for one choice.")
     max_choices: int = Field(8, ge=1, le=128, description="Choices of one request (`n`, or prompts times `n`).")
     body_timeout: float = Field(30, gt=0, le=3600, description="Seconds for a request body to arrive.")

@@ -42,7 +42,8 @@ def load_spec(source: str | None = None, environ: Mapping[str, str] | None = Non
     environ = os.environ if environ is None else environ
     source = source or environ.get(SPEC_VARIABLE) or None
     name, data = ("the default spec", {}) if source is None else _read(source)
-    return parse_spec(_merge(data, _overrides(environ)), name)
+    overrides = _overrides(environ)
+    return parse_spec(_merge(data, overrides), f"{name} with IXMODAL_* variables" if overrides else name)
 
 
 def parse_spec(data: Mapping[str, Any], name: str = "the spec") -> App:
@@ -50,7 +51,7 @@ def parse_spec(data: Mapping[str, Any], name: str = "the spec") -> App:
     try:
         return App.model_validate(data)
     except ValidationError as error:
-        raise SpecError(name, _problems(error, data)) from None
+        raise SpecError(name, _problems(error)) from None
 
 
 def _read(source: str) -> tuple[str, dict[str, Any]]:
@@ -131,8 +132,10 @@ def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _problems(error: ValidationError, data: Mapping[str, Any]) -> list[str]:
-    return [_problem(item) for item in error.errors(include_url=False)]
+def _problems(error: ValidationError) -> list[str]:
+    # A list whose entries are wrong is also reported as too short: only an empty one is.
+    items = error.errors(include_url=False)
+    return [_problem(item) for item in items if item["type"] != "too_short" or not item["input"]]
 
 
 def _problem(item: Any) -> str:

@@ -48,45 +48,55 @@ class Agent:
         return cls(spec, load_tools(spec.tools, spec.id), turn, timeout=timeout)
 
     async def run(self, request: TurnRequest) -> AsyncGenerator[TurnEvent, None]:
-        """Answer a conversation, as `run_turn` does; `docs` of the fields that mean something else here:
+        """Answer a conversation, as `run_turn` does.
 
-        messages: the agent's instructions come first, in one system message with the system messages at the
-            beginning, theirs after an empty line.
-        tools, tool_choice: they are about the client's tools, whose calls end the turn; `none` leaves them out. The
-            agent's own may be called in any case but that of a named function. Own calls beside a client's are not
-            run. With `required` the turn ends with a call of the client's tools.
-        sampling: `max_tokens` and `min_tokens` are about all steps together, the rest is each step's.
+        Of the request's fields, these mean something of their own here:
 
-        The usage is that of all steps together. If tools' results outgrow the context the turn ends with `length`.
+        - `messages`: the instructions come first, in one message with the system messages at the conversation's
+          beginning, which follow after an empty line.
+        - `tools` and `tool_choice` are about the client's tools. A call of one ends the turn; own calls beside it are
+          not run. `none` leaves the client's tools out, `required` makes the turn end with a call of one of them.
+        - `sampling`: `max_tokens` and `min_tokens` are bounds of all steps together; the rest holds for each step.
+
+        The usage is the sum over all steps. If results outgrow the context, the turn ends for `length`.
 
         Raises:
             InvalidRequestError: a client's tool has the name of one of the agent's.
-            DeadlineError: the time of a request ran out.
+            DeadlineError: the time of the request ran out.
             IxmodalError: as the model's turns do.
         """
         plan = self._plan(request)
         reply = Reply(plan.client_tools)
         messages = plan.request.messages
-        reason: TurnReason | None = None
-        number = 0
-        while reason is None:
-            step = Step()
-            try:
-                async with aclosing(self._turn(self._step_request(plan, messages, number, reply.usage))) as events:
-                    async for event in _until(events, plan.deadline):
-                        step.add(event)
-                        if shown := reply.show(event, step):
-                            yield shown
-            except ContextLengthError:
-                if number == 0:
-                    raise
-                reason = "length"
+        while True:
+            step = Step(reply.steps)
+            async with aclosing(self._take(step, plan, messages, reply)) as events:
+                async for event in events:
+                    yield event
+            if reason := self._reason(plan, step, reply.usage):
                 break
-            reason = self._reason(plan, step, number, reply.usage)
-            if reason is None:
-                messages = [*messages, step.message(), *await self._answer_calls(step.calls, plan.deadline)]
-            number += 1
+            messages = [*messages, step.message(), *await self._answer_calls(step.calls, plan.deadline)]
         yield TurnEnd(reason, reply.usage)
+
+    async def _take(
+        self, step: Step, plan: _Plan, messages: list[dict[str, Any]], reply: Reply
+    ) -> AsyncGenerator[TurnEvent, None]:
+        request = replace(
+            plan.request,
+            messages=messages,
+            sampling=_what_is_left(plan.request.sampling, reply.usage.completion_tokens),
+            tool_choice=self._choice(plan, step.number),
+        )
+        try:
+            async with aclosing(self._turn(request)) as events:
+                while event := await _next(events, plan.deadline):
+                    step.add(event)
+                    if shown := reply.show(event, step):
+                        yield shown
+        except ContextLengthError:
+            # The client's messages fit: it is the tools' results that do not. Such a step ends for `length`.
+            if step.number == 0:
+                raise
 
     def _plan(self, request: TurnRequest) -> _Plan:
         offered = request.tools if request.tool_choice.mode != "none" else []
@@ -104,33 +114,26 @@ class Agent:
         )
         return _Plan(whole, frozenset(names), asyncio.get_running_loop().time() + self._timeout)
 
-    def _step_request(self, plan: _Plan, messages: list[dict[str, Any]], number: int, used: Usage) -> TurnRequest:
-        return replace(
-            plan.request,
-            messages=messages,
-            sampling=_what_is_left(plan.request.sampling, used.completion_tokens),
-            tool_choice=self._choice(plan, number),
-        )
-
     def _choice(self, plan: _Plan, number: int) -> ToolChoice:
         choice = plan.request.tool_choice
         if not plan.request.tools:
             return ToolChoice("none")
         if number == self.spec.max_steps:
             clients = choice.allowed or tuple(sorted(plan.client_tools))
-            return ToolChoice("required", allowed=clients) if choice.mode == "required" else ToolChoice("none")
+            must_call = choice.mode == "required" and clients
+            return ToolChoice("required", allowed=clients) if must_call else ToolChoice("none")
         if choice.mode == "none" or (choice.mode == "named" and number > 0):
             return ToolChoice("auto")
         return replace(choice, allowed=(*choice.allowed, *self._tools)) if choice.allowed is not None else choice
 
-    def _reason(self, plan: _Plan, step: Step, number: int, used: Usage) -> TurnReason | None:
+    def _reason(self, plan: _Plan, step: Step, used: Usage) -> TurnReason | None:
         """Why the turn ends with this step; None if it goes on."""
         limit = plan.request.sampling.max_tokens
         if not step.calls or step.reason == "length":
             return "stop" if step.reason == "tool_calls" else step.reason
         if any(call.name in plan.client_tools for call in step.calls):
             return "tool_calls"
-        if number == self.spec.max_steps:
+        if step.number == self.spec.max_steps:
             return "stop"
         return "length" if limit is not None and used.completion_tokens >= limit else None
 
@@ -168,14 +171,10 @@ def _what_is_left(sampling: SamplingParams, used: int) -> SamplingParams:
     )
 
 
-async def _until(events: AsyncGenerator[TurnEvent, None], deadline: float) -> AsyncIterator[TurnEvent]:
-    """The events, as long as there is time. Raises `DeadlineError`."""
-    while True:
-        async with _before(deadline):
-            event = await anext(events, None)
-        if event is None:
-            return
-        yield event
+async def _next(events: AsyncGenerator[TurnEvent, None], deadline: float) -> TurnEvent | None:
+    """The next event; None after the last. Raises `DeadlineError`."""
+    async with _before(deadline):
+        return await anext(events, None)
 
 
 @asynccontextmanager

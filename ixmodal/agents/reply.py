@@ -20,9 +20,10 @@ class Call:
 
 
 class Step:
-    """One turn of the model."""
+    """One turn of the model, the first of which has the number 0. One without an end ended for `length`."""
 
-    def __init__(self) -> None:
+    def __init__(self, number: int) -> None:
+        self.number = number
         self.reason: TurnReason = "length"
         self._text: list[str] = []
         self._reasoning: list[str] = []
@@ -70,6 +71,8 @@ class Reply:
 
     def __init__(self, client_tools: AbstractSet[str]) -> None:
         """`client_tools` are the names whose calls are shown."""
+        self.steps = 0
+        """Steps that ended so far."""
         self.usage = Usage()
         self._client_tools = client_tools
         self._started = False
@@ -83,6 +86,7 @@ class Reply:
         if isinstance(event, ToolCallDelta):
             return self._numbered(event, step.call_at(event.index))
         if isinstance(event, TurnEnd):
+            self.steps += 1
             self._count(event.usage)
             return None
         return self._first(event)

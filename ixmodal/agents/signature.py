@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Any, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
-from pydantic.errors import PydanticErrorMixin
+from pydantic.errors import PydanticUserError
+from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema
 
 _SECTION = re.compile(r"(Args|Arguments|Parameters|Attributes|Returns|Yields|Raises|Examples?|Notes?|See Also):\s*$")
@@ -23,7 +24,7 @@ class _Schema(GenerateJsonSchema):
 
     ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012  # as declared by the base
 
-    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002
+    def field_title_should_be_set(self, schema: Any) -> bool:
         return False
 
 
@@ -44,7 +45,7 @@ class Signature:
         try:
             self._model: type[BaseModel] = create_model("Arguments", __config__=_CONFIG, **fields)
             self.parameters = self._model.model_json_schema(schema_generator=_Schema)
-        except (PydanticErrorMixin, NameError, TypeError) as error:
+        except (PydanticUserError, NameError, TypeError) as error:
             reason = (getattr(error, "message", None) or str(error)).partition("\n")[0]
             raise ValueError(f"a type hint has no JSON schema: {reason}") from None
         self.parameters.pop("title")
@@ -118,6 +119,9 @@ def _check(parameter: inspect.Parameter, hints: dict[str, Any]) -> None:
         raise ValueError(f"its argument `{parameter.name}` has no name to models; take out the `/` after it")
     if parameter.name not in hints:
         raise ValueError(f"its argument `{parameter.name}` has no type hint; write `{parameter.name}: str`, say")
+    if isinstance(parameter.default, FieldInfo):
+        name = parameter.name
+        raise ValueError(f"its argument `{name}` has a Field for default; write `{name}: Annotated[…, Field(…)]`")
 
 
 def _field(parameter: inspect.Parameter, description: str | None) -> Any:

@@ -88,6 +88,7 @@ class Started(msgspec.Struct, frozen=True, tag="started"):
     id: int
     prompt_tokens: int
     cached_tokens: int
+    dropped_messages: int = 0
 
 
 class Progress(msgspec.Struct, frozen=True, tag="progress"):

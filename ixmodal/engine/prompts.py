@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import re
 import signal
 from collections.abc import Iterator, Sequence
@@ -9,8 +10,11 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
+from msgspec.structs import replace
+
 from ixmodal.backends.base import Backend
 from ixmodal.engine.request import ChatPrompt, InfillPrompt, Prompt, TextPrompt
+from ixmodal.engine.truncation import Message, drop_oldest, from_turn, turn_starts
 from ixmodal.errors import ContextLengthError, InvalidRequestError
 from ixmodal.models.chat_template import ChatTemplate, Piece
 
@@ -46,6 +50,30 @@ class PromptEncoder:
         if len(tokens) > room:
             raise self._too_long(f"{len(tokens)}", prompt)
         return tokens
+
+    def fit(self, prompt: Prompt, completion_tokens: int | None) -> tuple[list[int], int]:
+        """Like `encode`; a conversation that may be cut is cut first. Returns the tokens and how many messages went.
+
+        Raises:
+            RequestError: as `encode`, of the last turn alone if nothing more can be dropped.
+        """
+        if not isinstance(prompt, ChatPrompt) or not (prompt.truncate or prompt.max_messages):
+            return self.encode(prompt, completion_tokens), 0
+        total = len(prompt.messages)
+        kept = drop_oldest(prompt.messages, prompt.max_messages)
+        if prompt.truncate:
+            # An answer needs room as well: what it asks for, up to half of the context.
+            room = self._backend.context_length - min(completion_tokens or 1, self._backend.context_length // 2)
+            starts = turn_starts(kept)
+            first = bisect.bisect_left(starts, True, key=lambda at: self._fits(prompt, kept, at, room))
+            kept = from_turn(kept, starts[min(first, len(starts) - 1)])
+        return self.encode(replace(prompt, messages=kept), completion_tokens), total - len(kept)
+
+    def _fits(self, prompt: ChatPrompt, messages: list[Message], at: int, room: int) -> bool:
+        try:
+            return len(self._tokens(replace(prompt, messages=from_turn(messages, at)), room)) <= room
+        except ContextLengthError:
+            return False
 
     def spell(self, prompt: Prompt) -> tuple[list[int], list[bytes], str]:
         """A prompt's tokens, the bytes of each, and the prompt as text with its control tokens spelled out.

@@ -98,6 +98,10 @@ class ChatPrompt(msgspec.Struct, frozen=True, tag="chat"):
 
     messages: list[dict[str, Any]]
     tools: list[dict[str, Any]] = []
+    truncate: bool = False
+    """Drop the oldest turns, never system messages nor the last turn, until the rest fits the context."""
+    max_messages: int | None = None
+    """Keep the system messages and at most this many of the last others."""
 
 
 class TextPrompt(msgspec.Struct, frozen=True, tag="text"):
@@ -135,6 +139,8 @@ class Usage(msgspec.Struct, frozen=True):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
+    dropped_messages: int = 0
+    """Messages left out of the prompt, where the request allowed that."""
 
 
 class Output(msgspec.Struct, frozen=True):

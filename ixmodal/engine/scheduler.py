@@ -91,13 +91,13 @@ class Scheduler:
 
     def _generate(self, message: Generate) -> None:
         sampling = message.request.sampling
-        prompt = self._encoder.encode(message.request.prompt, sampling.max_tokens)
+        prompt, dropped = self._encoder.fit(message.request.prompt, sampling.max_tokens)
         self._check_ids(sampling)
         mask = self._compile(sampling)
         slot, cached = self._take(prompt, reuse=not sampling.prompt_logprobs)
         vocabulary, context_length = self._backend.vocabulary, self._backend.context_length
         sequence = Sequence(message.id, slot, prompt, sampling, vocabulary, context_length, mask)
-        self._channel.send(Started(message.id, len(prompt), cached))
+        self._channel.send(Started(message.id, len(prompt), cached, dropped))
         if sequence.wants_tokens or sequence.reads_prompt:
             self._running.append(sequence)
         else:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from msgspec.structs import replace
+
 from ixmodal.engine.messages import Delta, Failed, Finished, FromWorker, PromptRead, Refused, Started
 from ixmodal.engine.request import FinishReason, Output, TokenLogprob, Usage
 from ixmodal.errors import ContextLengthError, EngineError, InvalidRequestError, IxmodalError, RequestError
@@ -39,7 +41,7 @@ class Stream:
     def put(self, message: FromWorker) -> None:
         """Take a frame of this generation."""
         if isinstance(message, Started):
-            self._usage = Usage(message.prompt_tokens, 0, message.cached_tokens)
+            self._usage = Usage(message.prompt_tokens, 0, message.cached_tokens, message.dropped_messages)
         elif isinstance(message, PromptRead):
             self._prompt_logprobs = message.logprobs
         elif isinstance(message, Refused | Failed):
@@ -47,7 +49,7 @@ class Stream:
         elif isinstance(message, Delta | Finished):
             self._text.append(message.text)
             self._logprobs += message.logprobs
-            self._usage = Usage(self._usage.prompt_tokens, message.completion_tokens, self._usage.cached_tokens)
+            self._usage = replace(self._usage, completion_tokens=message.completion_tokens)
             if isinstance(message, Finished):
                 self._reason = message.reason
         self._news.set()

@@ -65,6 +65,10 @@ class TurnRequest:
     tools: list[dict[str, Any]] = field(default_factory=list)
     tool_choice: ToolChoice = ToolChoice()
     parallel_tool_calls: bool = True
+    truncate: bool = False
+    """Drop the oldest turns of a conversation that is too long, rather than refuse it."""
+    max_messages: int | None = None
+    """Keep the system messages and at most this many others."""
 
 
 async def run_turn(engine: EngineClient, request: TurnRequest) -> AsyncGenerator[TurnEvent, None]:
@@ -86,7 +90,7 @@ async def run_turn(engine: EngineClient, request: TurnRequest) -> AsyncGenerator
         calls=format.parser(name_of(tool) for tool in tools) if tools else None,
     )
     usage, reason, begun = Usage(), FinishReason.LENGTH, False
-    prompt = ChatPrompt(messages, shown)
+    prompt = ChatPrompt(messages, shown, request.truncate, request.max_messages)
     async with aclosing(engine.generate(GenerationRequest(prompt, sampling))) as outputs:
         async for output in outputs:
             if not begun:

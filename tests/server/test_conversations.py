@@ -40,7 +40,7 @@ def user(text: str) -> Any:
 
 
 def texts(sdk: OpenAI, id: str, **query: Any) -> list[str]:
-    return [item.content[0].text for item in sdk.conversations.items.list(id, **query)]  # type: ignore[union-attr]
+    return [item.content[0].text for item in sdk.conversations.items.list(id, **query)]  # type: ignore[union-attr, index]
 
 
 def test_a_conversation_from_creation_to_deletion(sdk: OpenAI) -> None:
@@ -105,7 +105,7 @@ def test_responses_read_a_conversation_and_add_to_it(sdk: OpenAI, fake: Fake) ->
     contents = [message["content"] for message in fake.requests[-1].messages]
     assert contents == ["Hello.", "echo: one", "one ", "echo: two"]
     assert texts(sdk, id, order="asc") == [*contents, "two "]
-    listed = [item.content[0].text for item in sdk.responses.input_items.list(second.id, order="asc")]  # type: ignore[union-attr]
+    listed = [item.content[0].text for item in sdk.responses.input_items.list(second.id, order="asc")]  # type: ignore[union-attr, index]
     assert listed == contents
     # A chain that leaves the conversation takes along what came before.
     sdk.responses.create(model="demo", input="echo: aside", previous_response_id=first.id)

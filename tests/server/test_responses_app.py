@@ -81,7 +81,7 @@ class Fake:
             return
         for word in text.split(" ") if text else ():
             if word == "WAIT":
-                while not self.gate.is_set():
+                while not self.gate.is_set():  # noqa: ASYNC110  # it is opened from another thread
                     await asyncio.sleep(0.005)
             elif word == "FAIL":
                 raise EngineError("the engine failed")
@@ -135,7 +135,7 @@ def serving(fake: Fake, store: Store | None = None, **options: Any) -> Iterator[
             base_url="http://testserver/v1",
             api_key="none",
             max_retries=0,
-            http_client=http,  # type: ignore[arg-type]  # it is a client of the kind that the SDK takes
+            http_client=http,
             _strict_response_validation=True,
         )
         yield http, sdk

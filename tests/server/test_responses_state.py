@@ -146,7 +146,7 @@ def test_input_items_in_pages(sdk: OpenAI, http: TestClient) -> None:
     second = sdk.responses.create(model="demo", input="echo: b", previous_response_id=first.id)
 
     def texts(**query: Any) -> list[str]:
-        return [item.content[0].text for item in sdk.responses.input_items.list(second.id, **query)]  # type: ignore[union-attr]
+        return [item.content[0].text for item in sdk.responses.input_items.list(second.id, **query)]  # type: ignore[union-attr, index]
 
     oldest_first = ["0", "1", "2", "3", "echo: a", "a ", "echo: b"]
     assert texts(order="asc") == oldest_first
@@ -276,7 +276,7 @@ def test_many_at_once(http: TestClient, fake: Fake) -> None:
     def one(n: int) -> str:
         first = post(http, input=f"echo: {n}").json()
         second = post(http, input=f"echo: {n} again", previous_response_id=first["id"], stream=n % 2 == 0)
-        return second.text
+        return str(second.text)
 
     with ThreadPoolExecutor(8) as pool:
         for n, text in enumerate(pool.map(one, range(40))):
@@ -357,7 +357,7 @@ def test_what_a_crash_left_open_has_failed(tmp_path: Path) -> None:
 
 def test_what_can_not_be_kept_is_not_called_completed(tmp_path: Path) -> None:
     class Full(SqliteStore):
-        async def put(self, document: Document) -> None:  # noqa: ARG002  # it is full
+        async def put(self, document: Document) -> None:
             raise StoreError("the store is full")
 
     with serving(Fake(), Full(tmp_path / "db")) as (http, _):

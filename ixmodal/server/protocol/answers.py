@@ -16,12 +16,15 @@ def usage_of(usages: list[Usage], prompts: int = 1) -> dict[str, Any]:
     each = len(usages) // prompts or 1
     prompt_tokens = sum(usage.prompt_tokens for usage in usages[::each])
     completion_tokens = sum(usage.completion_tokens for usage in usages)
-    return {
+    shown = {
         "prompt_tokens": prompt_tokens,
         "completion_tokens": completion_tokens,
         "total_tokens": prompt_tokens + completion_tokens,
         "prompt_tokens_details": {"cached_tokens": sum(usage.cached_tokens for usage in usages[::each])},
     }
+    if dropped := max(usage.dropped_messages for usage in usages):
+        shown["dropped_messages"] = dropped
+    return shown
 
 
 class Answer:

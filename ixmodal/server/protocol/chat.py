@@ -35,6 +35,7 @@ class ChatRequest(SamplingFields):
     tools: Annotated[list[Tool], Field(max_length=MAX_TOOLS)] | None = None
     tool_choice: Literal["none", "auto", "required"] | NamedChoice | AllowedChoice | None = None
     parallel_tool_calls: bool | None = None
+    truncation: Literal["auto", "disabled"] | None = None
 
     metadata: dict[str, str] | None = None
     prediction: dict[str, Any] | None = None
@@ -94,4 +95,6 @@ class ChatRequest(SamplingFields):
             tools,
             choice,
             self.parallel_tool_calls is not False,
+            truncate=self.truncation == "auto",
+            max_messages=limits.max_context_messages,
         )

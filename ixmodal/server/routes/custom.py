@@ -41,13 +41,13 @@ def routes(
     return [_route(path, declared) for path, declared in by_path.items()]
 
 
-def _methods(endpoint: CustomEndpoint) -> list[str]:
-    return ["GET", "HEAD"] if endpoint.method == "GET" else [endpoint.method]
-
-
-def _matches(built_in: Sequence[BaseRoute], method: str, path: str) -> bool:
-    scope = {"type": "http", "method": method, "path": path, "root_path": "", "headers": []}
-    return any(route.matches(scope)[0] is Match.FULL for route in built_in)
+def _taken(built_in: Sequence[BaseRoute], endpoint: CustomEndpoint) -> str | None:
+    """The method under which a built-in route answers already; GET takes HEAD along."""
+    for method in ("GET", "HEAD") if endpoint.method == "GET" else (endpoint.method,):
+        scope = {"type": "http", "method": method, "path": endpoint.path, "root_path": "", "headers": []}
+        if any(route.matches(scope)[0] is Match.FULL for route in built_in):
+            return method
+    return None
 
 
 def _route(path: str, declared: dict[str, CustomEndpoint]) -> Route:
