@@ -121,7 +121,7 @@ def _check(parameter: inspect.Parameter, hints: dict[str, Any]) -> None:
         raise ValueError(f"its argument `{parameter.name}` has no type hint; write `{parameter.name}: str`, say")
     if isinstance(parameter.default, FieldInfo):
         name = parameter.name
-        raise ValueError(f"its argument `{name}` has a Field for default; write `{name}: Annotated[…, Field(…)]`")
+        raise ValueError(f"its argument `{name}` has a Field as default; write Annotated[…, Field(…)]")  # noqa: TRY004
 
 
 def _field(parameter: inspect.Parameter, description: str | None) -> Any:

@@ -206,3 +206,27 @@ def test_what_is_no_number_is_an_error(bad: float, at: int, params: dict[str, An
 def test_nothing_left_to_choose_is_an_error() -> None:
     with pytest.raises(EngineError, match="no finite logits"):
         sampler().sample(np.full(10, -np.inf, dtype=np.float32))
+
+
+def test_typical_keeps_the_tokens_of_typical_surprise() -> None:
+    # One token of nearly no surprise, many of a typical one: the many are the typical ones.
+    shares = np.array([0.5] + [0.05] * 10)
+    surprise, entropy = -np.log(shares), -(shares * np.log(shares)).sum()
+    closest = int(np.argmin(np.abs(surprise - entropy)))
+    params = SamplingParams(typical_p=0.01, seed=1)
+    drawn = {Sampler(params, [0], frozenset()).sample(np.log(shares).astype(np.float32)) for _ in range(5)}
+    assert drawn == {closest}
+
+
+def test_mirostat_holds_the_mean_surprise() -> None:
+    logits = np.random.default_rng(3).normal(0, 3, 5000).astype(np.float32)
+    logprobs = logits - np.log(np.exp(logits).sum())
+
+    def mean_surprise(tau: float) -> float:
+        sampler = Sampler(SamplingParams(mirostat_tau=tau, mirostat_eta=0.1, seed=2), [0], frozenset())
+        chosen = [sampler.sample(logits.copy()) for _ in range(400)]
+        return float(np.mean([-logprobs[token] / np.log(2) for token in chosen[100:]]))
+
+    low, high = mean_surprise(2.0), mean_surprise(5.0)
+    assert low < high
+    assert high - low > 1

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,15 +9,7 @@ from openai import OpenAI
 from pydantic import BaseModel
 from starlette.testclient import TestClient
 
-from tests.server.test_responses_app import Fake, serving
-
-FUNCTION: dict[str, Any] = {
-    "type": "function",
-    "name": "add",
-    "description": "Adds.",
-    "parameters": {"type": "object", "properties": {"a": {"type": "integer"}}},
-    "strict": False,
-}
+from tests.server.test_responses_app import Fake, post, serving, stream
 
 
 @pytest.fixture
@@ -40,34 +31,6 @@ def http(both: tuple[TestClient, OpenAI]) -> TestClient:
 @pytest.fixture
 def sdk(both: tuple[TestClient, OpenAI]) -> OpenAI:
     return both[1]
-
-
-def post(http: TestClient, **fields: Any) -> Any:
-    return http.post("/v1/responses", json={"model": "demo", **fields})
-
-
-def events_of(text: str) -> list[dict[str, Any]]:
-    assert "\r" not in text
-    assert text.endswith("\n\n")
-    blocks = text.removesuffix("\n\n").split("\n\n")
-    assert blocks.pop() == "data: [DONE]"
-    events = []
-    for block in blocks:
-        name, _, data = block.partition("\n")
-        event = json.loads(data.removeprefix("data: "))
-        assert name == f"event: {event['type']}"
-        events.append(event)
-    return events
-
-
-def stream(http: TestClient, **fields: Any) -> list[dict[str, Any]]:
-    events = events_of(post(http, stream=True, **fields).text)
-    assert [event["sequence_number"] for event in events] == list(range(len(events)))
-    return events
-
-
-def types(events: list[dict[str, Any]]) -> list[str]:
-    return [event["type"].removeprefix("response.") for event in events]
 
 
 def test_a_whole_response_has_every_field(http: TestClient) -> None:
@@ -116,148 +79,6 @@ def test_a_whole_response_has_every_field(http: TestClient) -> None:
     }
 
 
-def test_a_stream_of_text_in_exact_order(http: TestClient) -> None:
-    events = stream(http, input="echo: a b")
-    assert types(events) == [
-        "created",
-        "in_progress",
-        "output_item.added",
-        "content_part.added",
-        "output_text.delta",
-        "output_text.delta",
-        "output_text.done",
-        "content_part.done",
-        "output_item.done",
-        "completed",
-    ]
-    created, in_progress, added, part_added, delta, _, done, part_done, item_done, completed = events
-    assert created["response"]["status"] == in_progress["response"]["status"] == "in_progress"
-    assert created["response"]["output"] == []
-    id = added["item"]["id"]
-    assert added["item"] == {
-        "id": id,
-        "type": "message",
-        "role": "assistant",
-        "status": "in_progress",
-        "content": [],
-    }
-    empty = {"type": "output_text", "text": "", "annotations": [], "logprobs": []}
-    where = {"item_id": id, "output_index": 0, "content_index": 0}
-    assert part_added == {**where, "type": "response.content_part.added", "sequence_number": 3, "part": empty}
-    kind = {"type": "response.output_text.delta", "sequence_number": 4}
-    assert delta == {**where, **kind, "delta": "a ", "logprobs": []}
-    assert done == {
-        **where,
-        "type": "response.output_text.done",
-        "sequence_number": 6,
-        "text": "a b ",
-        "logprobs": [],
-    }
-    assert part_done["part"] == {**empty, "text": "a b "}
-    assert completed["response"]["output"] == [item_done["item"]]
-    assert {event["response"]["id"] for event in (created, in_progress, completed)} == {created["response"]["id"]}
-
-
-def test_reasoning_comes_before_the_message(http: TestClient) -> None:
-    events = stream(http, input="think: so")
-    assert types(events)[2:10] == [
-        "output_item.added",
-        "content_part.added",
-        "reasoning_text.delta",
-        "reasoning_text.delta",
-        "reasoning_text.done",
-        "content_part.done",
-        "output_item.done",
-        "output_item.added",
-    ]
-    reasoning, message = events[-1]["response"]["output"]
-    assert reasoning["content"] == [{"type": "reasoning_text", "text": "let me see"}]
-    assert (reasoning["type"], reasoning["summary"], reasoning["status"]) == ("reasoning", [], "completed")
-    assert message["content"][0]["text"] == "so "
-    assert [event["output_index"] for event in events if "output_index" in event] == [0] * 7 + [1] * 6
-
-
-def test_calls_in_exact_order(http: TestClient) -> None:
-    other = {**FUNCTION, "name": "sub"}
-    events = stream(http, input="call: add sub", tools=[FUNCTION, other])
-    one_call = [
-        "output_item.added",
-        "function_call_arguments.delta",
-        "function_call_arguments.delta",
-        "function_call_arguments.done",
-        "output_item.done",
-    ]
-    assert types(events) == ["created", "in_progress", *one_call, *one_call, "completed"]
-    added, _, delta, done, item_done = events[2:7]
-    assert added["item"]["arguments"] == ""
-    assert added["item"]["status"] == "in_progress"
-    assert delta["delta"] == " 1}"
-    assert (done["name"], done["arguments"], done["item_id"]) == ("add", '{"a": 1}', added["item"]["id"])
-    assert item_done["item"] == {
-        "id": added["item"]["id"],
-        "type": "function_call",
-        "call_id": "call_0",
-        "name": "add",
-        "arguments": '{"a": 1}',
-        "status": "completed",
-    }
-    assert [item["name"] for item in events[-1]["response"]["output"]] == ["add", "sub"]
-
-
-def test_an_empty_answer_is_an_empty_message(http: TestClient) -> None:
-    events = stream(http, input="echo:")
-    assert types(events)[2:] == [
-        "output_item.added",
-        "content_part.added",
-        "output_text.done",
-        "content_part.done",
-        "output_item.done",
-        "completed",
-    ]
-
-
-def test_an_answer_that_was_cut_is_incomplete(http: TestClient) -> None:
-    last = stream(http, input="cut: a")[-1]
-    assert last["type"] == "response.incomplete"
-    response = last["response"]
-    assert response["status"] == "incomplete"
-    assert response["incomplete_details"] == {"reason": "max_output_tokens"}
-    assert response["output"][0]["status"] == "incomplete"
-    assert response["completed_at"] is None
-
-
-def test_a_failure_in_the_middle_is_an_error_and_a_failed_response(http: TestClient) -> None:
-    events = stream(http, input="echo: a FAIL")
-    assert types(events)[-5:] == ["output_text.done", "content_part.done", "output_item.done", "error", "failed"]
-    envelope = {"message": "the engine failed", "type": "server_error", "param": None, "code": "engine_error"}
-    flat = {"code": "engine_error", "message": "the engine failed", "param": None}
-    assert events[-2] == {"type": "error", "sequence_number": len(events) - 2, **flat, "error": envelope}
-    response = events[-1]["response"]
-    assert response["status"] == "failed"
-    assert response["error"] == {"code": "server_error", "message": "the engine failed"}
-    assert response["output"][0]["status"] == "incomplete"
-    assert http.get(f"/v1/responses/{response['id']}").json() == response
-    whole = post(http, input="echo: a FAIL")
-    assert (whole.status_code, whole.json()["error"]) == (500, envelope)
-
-
-def test_what_is_unexpected_is_not_told(http: TestClient) -> None:
-    events = stream(http, input="echo: a BUG")
-    assert events[-1]["type"] == "response.failed"
-    assert "secret" not in json.dumps(events)
-
-
-def test_refusals_keep_their_status_when_streaming(http: TestClient, fake: Fake) -> None:
-    fake.longest = 0
-    for streaming in (True, False):
-        response = post(http, input="echo: a", stream=streaming)
-        assert response.status_code == 400
-        error = response.json()["error"]
-        assert (error["code"], error["param"]) == ("context_length_exceeded", "input")
-    fake.longest, fake.busy = 10, 1
-    assert post(http, input="echo: a", stream=True).status_code == 429
-
-
 def test_truncation_leaves_out_the_oldest_turns(http: TestClient, fake: Fake) -> None:
     fake.longest = 5
     turns = [{"role": role, "content": f"echo: {n}"} for n in range(6) for role in ("user", "assistant")]
@@ -287,65 +108,6 @@ def test_log_probabilities(sdk: OpenAI, http: TestClient) -> None:
     assert delta["logprobs"] == [
         {"token": "a ", "logprob": -9999.0, "top_logprobs": [{"token": "t0", "logprob": -1.0}]}
     ]
-
-
-def test_fields_reach_the_turn(http: TestClient, fake: Fake) -> None:
-    schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
-    response = post(
-        http,
-        input="echo: a",
-        instructions="Be.",
-        temperature=0.5,
-        top_p=0.25,
-        max_output_tokens=20,
-        presence_penalty=1,
-        frequency_penalty=-1,
-        seed=3,
-        top_k=4,
-        stop="x",
-        tools=[FUNCTION],
-        tool_choice={"type": "function", "name": "add"},
-        parallel_tool_calls=False,
-        text={"format": {"type": "json_schema", "name": "n", "schema": schema, "strict": True}, "verbosity": "low"},
-        reasoning={"effort": "low"},
-        user="u",
-    ).json()
-    (request,) = fake.requests
-    assert request.messages == [{"role": "system", "content": "Be."}, {"role": "user", "content": "echo: a"}]
-    sampling = request.sampling
-    assert (sampling.temperature, sampling.top_p, sampling.max_tokens, sampling.seed) == (0.5, 0.25, 20, 3)
-    assert (sampling.presence_penalty, sampling.frequency_penalty) == (1, -1)
-    assert (sampling.top_k, sampling.stop, sampling.logprobs) == (4, ("x",), None)
-    assert sampling.constraint is not None
-    assert (sampling.constraint.kind, json.loads(sampling.constraint.value)) == ("json_schema", schema)
-    assert (request.tool_choice.mode, request.tool_choice.name) == ("named", "add")
-    assert request.parallel_tool_calls is False
-    assert request.tools[0]["function"]["name"] == "add"
-    assert request.tools[0]["function"]["parameters"] == FUNCTION["parameters"]
-    assert response["tools"] == [FUNCTION]
-    assert response["tool_choice"] == {"type": "function", "name": "add"}
-    assert response["text"]["format"] == {"type": "json_schema", "name": "n", "schema": schema, "strict": True}
-    assert (response["text"]["verbosity"], response["reasoning"]["effort"]) == ("low", "low")
-    assert (response["temperature"], response["max_output_tokens"], response["user"]) == (0.5, 20, "u")
-
-
-@pytest.mark.parametrize(
-    ("choice", "mode", "allowed"),
-    [
-        ("none", "none", None),
-        ("auto", "auto", None),
-        ("required", "required", None),
-        (
-            {"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "add"}]},
-            "required",
-            ("add",),
-        ),
-    ],
-)
-def test_tool_choices(http: TestClient, fake: Fake, choice: Any, mode: str, allowed: Any) -> None:
-    response = post(http, input="echo: a", tools=[FUNCTION], tool_choice=choice)
-    assert (fake.requests[0].tool_choice.mode, fake.requests[0].tool_choice.allowed) == (mode, allowed)
-    assert response.json()["tool_choice"] == choice
 
 
 def test_items_become_messages(http: TestClient, fake: Fake) -> None:
@@ -382,102 +144,6 @@ def test_items_become_messages(http: TestClient, fake: Fake) -> None:
         {"role": "system", "content": "Late."},
         {"role": "user", "content": "echo: x"},
     ]
-
-
-BAD: list[tuple[dict[str, Any], str]] = [
-    ({"input": None}, "input"),
-    ({"input": []}, "input"),
-    ({"input": 3}, "input"),
-    ({"input": [{"role": "wizard", "content": "a"}]}, "input[0].role"),
-    ({"input": [{"role": "user"}]}, "input[0].content"),
-    ({"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "x"}]}]}, "input[0].content"),
-    ({"input": [{"role": "user", "content": [{"type": "output_text", "text": "x"}]}]}, "input[0].content"),
-    ({"input": [{"role": "user", "content": [{"type": "input_text"}]}]}, "input[0].content"),
-    ({"input": [{"role": "user", "content": "a", "colour": "red"}]}, "input[0].colour"),
-    ({"input": [{"type": "computer_call", "id": "x"}]}, "input[0].type"),
-    ({"input": [{"type": "function_call", "call_id": "c", "name": "f"}]}, "input[0].arguments"),
-    ({"input": [{"type": "function_call_output", "call_id": "c", "output": "x"}]}, "input"),
-    ({"input": [{"role": "user", "content": "a"}] * 41}, "input"),
-    ({"max_output_tokens": 15}, "max_output_tokens"),
-    ({"max_output_tokens": 1001}, "max_output_tokens"),
-    ({"max_tokens": 20}, "max_tokens"),
-    ({"n": 2}, "n"),
-    ({"temperature": 2.5}, "temperature"),
-    ({"top_p": -1}, "top_p"),
-    ({"top_logprobs": 21}, "top_logprobs"),
-    ({"truncation": "maybe"}, "truncation"),
-    ({"metadata": {"k": 1}}, "metadata.k"),
-    ({"metadata": {str(n): "" for n in range(17)}}, "metadata"),
-    ({"include": ["nothing"]}, "include[0]"),
-    ({"prompt": {"id": "p"}}, "prompt"),
-    ({"moderation": {"model": "m"}}, "moderation"),
-    ({"context_management": [{"type": "compaction"}]}, "context_management"),
-    ({"tools": [{"type": "web_search"}]}, "tools"),
-    ({"tools": [{"type": "function", "name": "a b"}]}, "tools[0].name"),
-    ({"tools": [FUNCTION, FUNCTION]}, "tools"),
-    ({"tool_choice": "required"}, "tool_choice"),
-    ({"tool_choice": "sometimes"}, "tool_choice.type"),
-    ({"tools": [FUNCTION], "tool_choice": {"type": "function", "name": "sub"}}, "tool_choice"),
-    ({"text": {"format": {"type": "json_schema", "name": "n"}}}, "text.format"),
-    ({"text": {"format": {"type": "xml"}}}, "text.format.type"),
-    ({"text": {"format": {"type": "json_object"}}, "regex": "a"}, "text"),
-    ({"stream_options": {"include_obfuscation": False}}, "stream_options"),
-    ({"stream": True, "stream_options": {"include_obfuscation": True}}, "stream_options.include_obfuscation"),
-    ({"background": True, "store": False}, "store"),
-    ({"previous_response_id": "resp_x"}, "previous_response_id"),
-    ({"previous_response_id": "resp_x", "conversation": "conv_x"}, "previous_response_id"),
-    ({"frobnicate": 1}, "frobnicate"),
-]
-
-
-@pytest.mark.parametrize(("fields", "param"), BAD, ids=lambda value: json.dumps(value)[:60])
-def test_a_wrong_field_is_a_400_that_names_it(http: TestClient, fields: dict[str, Any], param: str) -> None:
-    response = post(http, **{"input": "echo: a", **fields})
-    assert response.status_code == 400, response.text
-    assert response.json()["error"]["param"] == param, response.text
-    assert response.json()["error"]["type"] == "invalid_request_error"
-
-
-def test_what_is_not_there_has_its_own_code(http: TestClient) -> None:
-    missing = post(http, input="a", previous_response_id="resp_x").json()["error"]
-    assert missing["code"] == "previous_response_not_found"
-    assert post(http, input="a", conversation="conv_x").status_code == 404
-    assert post(http, input=[{"type": "item_reference", "id": "msg_x"}]).status_code == 404
-    unknown = http.post("/v1/responses", json={"model": "other", "input": "a"})
-    assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "model_not_found")
-
-
-def test_null_means_unset(http: TestClient) -> None:
-    names = (
-        "instructions previous_response_id conversation store background stream stream_options max_output_tokens "
-        "top_logprobs truncation metadata include text tools tool_choice parallel_tool_calls max_tool_calls prompt "
-        "prompt_cache_key prompt_cache_retention reasoning safety_identifier service_tier user temperature top_p"
-    )
-    response = post(http, input="echo: a", **dict.fromkeys(names.split()))
-    assert response.status_code == 200, response.text
-    assert "user" not in response.json()
-
-
-def test_hints_are_accepted_without_effect(http: TestClient) -> None:
-    response = post(
-        http,
-        input="echo: a",
-        service_tier="flex",
-        prompt_cache_key="k",
-        prompt_cache_retention="24h",
-        prompt_cache_options={"ttl": "30m"},
-        safety_identifier="s",
-        max_tool_calls=3,
-        include=["reasoning.encrypted_content"],
-        reasoning={"effort": "high", "summary": "auto"},
-        stream=False,
-    ).json()
-    assert (response["service_tier"], response["prompt_cache_key"], response["safety_identifier"]) == (
-        "default",
-        "k",
-        "s",
-    )
-    assert response["max_tool_calls"] == 3
 
 
 class Answer(BaseModel):

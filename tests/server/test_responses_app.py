@@ -6,7 +6,9 @@ The last message of the user says what the turn does; see `Fake.turn`.
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from types import SimpleNamespace
@@ -139,6 +141,58 @@ def serving(fake: Fake, store: Store | None = None, **options: Any) -> Iterator[
             _strict_response_validation=True,
         )
         yield http, sdk
+
+
+FUNCTION: dict[str, Any] = {
+    "type": "function",
+    "name": "add",
+    "description": "Adds.",
+    "parameters": {"type": "object", "properties": {"a": {"type": "integer"}}},
+    "strict": False,
+}
+
+
+def post(http: TestClient, **fields: Any) -> Any:
+    return http.post("/v1/responses", json={"model": "demo", **fields})
+
+
+def events_of(text: str) -> list[dict[str, Any]]:
+    assert "\r" not in text
+    assert text.endswith("\n\n")
+    blocks = text.removesuffix("\n\n").split("\n\n")
+    assert blocks.pop() == "data: [DONE]"
+    events = []
+    for block in blocks:
+        name, _, data = block.partition("\n")
+        event = json.loads(data.removeprefix("data: "))
+        assert name == f"event: {event['type']}"
+        events.append(event)
+    return events
+
+
+def stream(http: TestClient, **fields: Any) -> list[dict[str, Any]]:
+    events = events_of(post(http, stream=True, **fields).text)
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+    return events
+
+
+def types(events: list[dict[str, Any]]) -> list[str]:
+    return [event["type"].removeprefix("response.") for event in events]
+
+
+def settled(http: TestClient, id: str, *wanted: str) -> dict[str, Any]:
+    """Poll until the response has one of these statuses."""
+    deadline = time.monotonic() + 10
+    while (response := http.get(f"/v1/responses/{id}").json())["status"] not in wanted:
+        assert time.monotonic() < deadline, response
+        time.sleep(0.01)
+    found: dict[str, Any] = response
+    return found
+
+
+def events_after(http: TestClient, id: str, after: int | None = None) -> list[dict[str, Any]]:
+    query = "" if after is None else f"&starting_after={after}"
+    return events_of(http.get(f"/v1/responses/{id}?stream=true{query}").text)
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,18 @@ class ChatRequest(SamplingFields):
         "moderation": (),
         "web_search_options": (),
     }
+    without_effect: ClassVar[frozenset[str]] = SamplingFields.without_effect | {
+        "metadata",
+        "prediction",
+        "prompt_cache_key",
+        "prompt_cache_options",
+        "prompt_cache_retention",
+        "reasoning_effort",
+        "safety_identifier",
+        "service_tier",
+        "store",
+        "verbosity",
+    }
     messages: list[Message] = Field(min_length=1)
     max_completion_tokens: int | None = Field(None, ge=1)
     logprobs: bool | None = None

@@ -46,6 +46,8 @@ class SamplingFields(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
     refused: ClassVar[dict[str, tuple[Any, ...]]] = {}
     """Fields that this server knows but does not honour, with the values that ask for nothing."""
+    without_effect: ClassVar[frozenset[str]] = frozenset({"user"})
+    """Fields that are checked and then change nothing; docs/api.md says why."""
 
     model: str | None = Field(None, max_length=256)
     stream: bool | None = None

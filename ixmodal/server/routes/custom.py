@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -31,9 +32,7 @@ def routes(
         declared = by_path.setdefault(endpoint.path, {})
         if endpoint.method in declared:
             problems.append(f"{field}.{index}: {endpoint.method} {endpoint.path} is declared twice; leave one out")
-        elif taken := next(
-            (method for method in _methods(endpoint) if _matches(built_in, method, endpoint.path)), None
-        ):
+        elif taken := _taken(built_in, endpoint):
             problems.append(f"{field}.{index}.path: {taken} {endpoint.path} is built in; write another path")
         declared[endpoint.method] = endpoint
     if problems:
@@ -44,7 +43,13 @@ def routes(
 def _taken(built_in: Sequence[BaseRoute], endpoint: CustomEndpoint) -> str | None:
     """The method under which a built-in route answers already; GET takes HEAD along."""
     for method in ("GET", "HEAD") if endpoint.method == "GET" else (endpoint.method,):
-        scope = {"type": "http", "method": method, "path": endpoint.path, "root_path": "", "headers": []}
+        scope: dict[str, Any] = {
+            "type": "http",
+            "method": method,
+            "path": endpoint.path,
+            "root_path": "",
+            "headers": [],
+        }
         if any(route.matches(scope)[0] is Match.FULL for route in built_in):
             return method
     return None

@@ -23,9 +23,9 @@ from ixmodal.server.store.base import DEFAULT_MAX_AGE, DEFAULT_MAX_COUNT, Docume
 _VERSION = 1
 _SCHEMA = f"""
 CREATE TABLE documents (
-    kind TEXT NOT NULL, id TEXT NOT NULL, body BLOB NOT NULL, used REAL NOT NULL, owner TEXT, PRIMARY KEY (kind, id)
-) WITHOUT ROWID;
-CREATE INDEX documents_by_use ON documents (kind, used);
+    kind TEXT NOT NULL, id TEXT NOT NULL, used REAL NOT NULL, owner TEXT, body BLOB NOT NULL, UNIQUE (kind, id)
+);
+CREATE INDEX documents_by_use ON documents (kind, used) WHERE owner IS NULL;
 CREATE INDEX documents_open ON documents (kind, owner) WHERE owner IS NOT NULL;
 CREATE TABLE keys (
     key TEXT PRIMARY KEY, kind TEXT NOT NULL, id TEXT NOT NULL,
@@ -50,8 +50,9 @@ INSERT INTO keys (key, kind, id) VALUES (?, ?, ?)
 ON CONFLICT (key) DO UPDATE SET kind = excluded.kind, id = excluded.id
 """
 _PRUNE_COUNT = """
-DELETE FROM documents WHERE kind = ?1 AND owner IS NULL AND id IN
-(SELECT id FROM documents WHERE kind = ?1 AND owner IS NULL ORDER BY used DESC LIMIT -1 OFFSET ?2)
+DELETE FROM documents WHERE rowid IN
+(SELECT rowid FROM documents WHERE kind = ?1 AND owner IS NULL ORDER BY used LIMIT
+    max(0, (SELECT count(*) FROM documents WHERE kind = ?1 AND owner IS NULL) - ?2))
 """
 _PRUNE_AGE = "DELETE FROM documents WHERE kind = ? AND owner IS NULL AND used <= ?"
 _CURRENT = "(owner IS NOT NULL OR used > ?)"

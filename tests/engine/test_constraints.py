@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from ixmodal.engine.constraints import ConstraintCompiler, TokenMask
+from ixmodal.engine.request import Constraint, SamplingParams
+from ixmodal.engine.sampler import Sampler
+from ixmodal.errors import InvalidRequestError
+from ixmodal.models.vocabulary import TokenType, Vocabulary
+
+PIECES = [b'{"', b"}", b'":', b"a", b"bc", b",", b"23", b"true", "你".encode()]
+BYTES = [b"<0x%02X>" % value for value in range(256)]
+TEXTS = [b"<unk>", b"<s>", b"</s>", *BYTES, *PIECES]
+TYPES = [TokenType.UNKNOWN, *[TokenType.CONTROL] * 2, *[TokenType.BYTE] * 256, *[TokenType.NORMAL] * len(PIECES)]
+VOCABULARY = Vocabulary(TEXTS, TYPES, bos_id=1, eos_id=2)
+
+
+def write(constraint: Constraint, seed: int) -> bytes | None:
+    """What a model of no preferences writes; None if it is not done after 200 tokens."""
+    mask = ConstraintCompiler(VOCABULARY).compile(constraint)
+    sampler = Sampler(SamplingParams(seed=seed), [1], VOCABULARY.end_ids)
+    written = b""
+    for _ in range(200):
+        token = sampler.sample(np.zeros(len(VOCABULARY), np.float32), mask)
+        if token in VOCABULARY.end_ids:
+            return written
+        written += VOCABULARY.piece(token)
+        if mask.advance(token):
+            return written
+    return None
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_noise_becomes_json_of_the_schema(seed: int) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"a": {"type": "integer", "maximum": 9}, "bc": {"type": "boolean"}},
+        "required": ["a", "bc"],
+        "additionalProperties": False,
+    }
+    found = write(Constraint("json_schema", json.dumps(schema)), seed)
+    if found is not None:
+        parsed = json.loads(found)
+        assert isinstance(parsed["bc"], bool)
+        assert isinstance(parsed["a"], int)
+
+
+def test_noise_becomes_what_a_regex_matches() -> None:
+    for seed in range(20):
+        found = write(Constraint("regex", "(a|bc){1,5}你?"), seed)
+        assert found is not None
+        assert re.fullmatch("(a|bc){1,5}你?", found.decode())
+
+
+@pytest.mark.parametrize("grammar", ['start: "a" ("1" | "23")', 'root ::= "a" ("1" | "23")'])
+def test_lark_and_gbnf(grammar: str) -> None:
+    assert {write(Constraint("grammar", grammar), seed) for seed in range(20)} == {b"a1", b"a23"}
+
+
+def test_control_tokens_are_never_text() -> None:
+    mask = ConstraintCompiler(VOCABULARY).compile(Constraint("regex", "(?s:.*)"))
+    logits = np.zeros(len(VOCABULARY), np.float32)
+    mask.apply(logits)
+    assert np.isneginf(logits[[0, 1]]).all()
+    assert logits[2] == 0  # the end is allowed
+
+
+@pytest.mark.parametrize(
+    ("constraint", "words"),
+    [
+        (Constraint("json_schema", '{"type": "object", "dependentSchemas": {}, "not": {}}'), "dependentSchemas"),
+        (Constraint("json_schema", '{"type": "nothing"}'), "nothing"),
+        (Constraint("json_schema", "{"), "can't be honoured"),
+        (Constraint("regex", "(", "regex"), "regex"),
+        (Constraint("grammar", "start: nope", "grammar"), "nope"),
+        (Constraint("grammar", "root ::= (", "grammar"), "can't be honoured"),
+        (Constraint("telepathy"), "telepathy"),
+    ],
+)
+def test_what_cant_be_honoured_is_refused_by_name(constraint: Constraint, words: str) -> None:
+    with pytest.raises(InvalidRequestError, match=words) as caught:
+        ConstraintCompiler(VOCABULARY).compile(constraint)
+    assert caught.value.param == constraint.param
+
+
+def test_a_mask_of_any_size_fits_its_vocabulary() -> None:
+    for extra in range(64):
+        texts = [*TEXTS, *(b"x%d" % i for i in range(extra))]
+        vocabulary = Vocabulary(texts, [*TYPES, *[TokenType.NORMAL] * extra], bos_id=1, eos_id=2)
+        mask: TokenMask = ConstraintCompiler(vocabulary).compile(Constraint("regex", "a"))
+        logits = np.zeros(len(vocabulary), np.float32)
+        mask.apply(logits)
+        assert np.flatnonzero(np.isfinite(logits)).tolist() == [texts.index(b"a")]  # of two tokens that spell the same, one
