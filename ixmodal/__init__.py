@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ixmodal.errors import IxmodalError, SpecError
-    from ixmodal.spec import App, Endpoint, Image, Limits, Model, Scaling, Volume
+    from ixmodal.spec import App, Endpoint, Image, Limits, Model, Scaling, State, Volume
     from ixmodal.spec_sources import load_spec
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "Model",
     "Scaling",
     "SpecError",
+    "State",
     "Volume",
     "load_spec",
 ]

@@ -143,6 +143,7 @@ class Endpoint(Declared):
     )
     cors_origins: tuple[str, ...] = Field((), description="Origins that browsers may call from; none: CORS is off.")
     max_queued: int = Field(64, ge=0, le=10_000, description="Requests a model that may wait for a slot.")
+    unprefixed_routes: bool = Field(False, description="Serve the /v1 routes without /v1 as well.")
     label: Name | None = Field(None, description="First part of the public host name, where a platform has one.")
 
     @field_validator("api_keys", "cors_origins", mode="before")
@@ -192,6 +193,17 @@ class Scaling(Declared):
         return self
 
 
+class State(Declared):
+    """What is kept between requests: responses and conversations."""
+
+    path: str | None = Field(
+        None, description="SQLite file, or `memory`; unset: a file in the user's state directory, shared by processes."
+    )
+    max_count: int = Field(10_000, ge=1, le=10_000_000, description="Responses, and conversations, kept at most.")
+    max_age: float = Field(2_592_000, gt=0, le=315_360_000, description="Seconds since its last use that one is kept.")
+    max_background: int = Field(64, ge=0, le=10_000, description="Background responses that may run or wait.")
+
+
 class Limits(Declared):
     """Bounds of every request and wait."""
 
@@ -235,6 +247,7 @@ class App(Declared):
     )
     endpoint: Endpoint = Field(Endpoint(), description="The HTTP face.")
     scaling: Scaling = Field(Scaling(), description="Replicas and their load.")
+    state: State = Field(State(), description="What is kept between requests.")
     limits: Limits = Field(Limits(), description="Bounds of every request and wait.")
 
     @field_validator("gpu", "region", mode="before")

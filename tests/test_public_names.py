@@ -13,6 +13,7 @@ def test_public_names_are_pinned() -> None:
         "Model",
         "Scaling",
         "SpecError",
+    "State",
         "Volume",
         "load_spec",
     ]

@@ -15,8 +15,8 @@ from ixmodal.agents.spec import AgentSpec
 from ixmodal.agents.tools import Tool, ToolLimits, load_tools
 from ixmodal.agents.workers import Workers
 from ixmodal.engine.request import SamplingParams, Usage
-from ixmodal.errors import ContextLengthError, DeadlineError, InvalidRequestError
-from ixmodal.server.turns import ToolChoice, TurnEnd, TurnEvent, TurnReason, TurnRequest
+from ixmodal.errors import BusyError, ContextLengthError, DeadlineError, InvalidRequestError
+from ixmodal.server.turns import TextDelta, ToolChoice, TurnEnd, TurnEvent, TurnReason, TurnRequest
 
 Turn = Callable[[TurnRequest], AsyncGenerator[TurnEvent, None]]
 """How a model answers a conversation: `run_turn`, bound to its engine."""
@@ -29,6 +29,8 @@ class _Plan:
     request: TurnRequest
     client_tools: frozenset[str]
     deadline: float
+    answers_apart: bool
+    """The answer must have a form that leaves no room for calls: once there are no more, a last step writes it."""
 
 
 class Agent:
@@ -56,7 +58,8 @@ class Agent:
           beginning, which follow after an empty line.
         - `tools` and `tool_choice` are about the client's tools. A call of one ends the turn; own calls beside it are
           not run. `none` leaves the client's tools out, `required` makes the turn end with a call of one of them.
-        - `sampling`: `max_tokens` and `min_tokens` are bounds of all steps together; the rest holds for each step.
+        - `sampling`: `max_tokens` and `min_tokens` are bounds of all steps together. A constraint is that of a last
+          step, before which no text is shown. The rest holds for each step.
 
         The usage is the sum over all steps. If results outgrow the context, the turn ends for `length`.
 
@@ -68,35 +71,55 @@ class Agent:
         plan = self._plan(request)
         reply = Reply(plan.client_tools)
         messages = plan.request.messages
+        is_last = False
         while True:
-            step = Step(reply.steps)
+            step = Step(reply.steps, is_last=is_last or reply.steps >= self.spec.max_steps)
             async with aclosing(self._take(step, plan, messages, reply)) as events:
                 async for event in events:
                     yield event
             if reason := self._reason(plan, step, reply.usage):
                 break
-            messages = [*messages, step.message(), *await self._answer_calls(step.calls, plan.deadline)]
+            is_last = not step.calls
+            if step.calls:
+                messages = [*messages, step.message(), *await self._answer_calls(step.calls, plan.deadline)]
         yield TurnEnd(reason, reply.usage)
 
     async def _take(
         self, step: Step, plan: _Plan, messages: list[dict[str, Any]], reply: Reply
     ) -> AsyncGenerator[TurnEvent, None]:
+        hides_text = plan.answers_apart and not step.is_last
         request = replace(
             plan.request,
             messages=messages,
-            sampling=_what_is_left(plan.request.sampling, reply.usage.completion_tokens),
-            tool_choice=self._choice(plan, step.number),
+            sampling=_what_is_left(plan.request.sampling, reply.usage.completion_tokens, free=hides_text),
+            tool_choice=self._choice(plan, step),
         )
         try:
-            async with aclosing(self._turn(request)) as events:
-                while event := await _next(events, plan.deadline):
+            async with aclosing(self._events(request, step, plan.deadline)) as events:
+                async for event in events:
                     step.add(event)
+                    if hides_text and isinstance(event, TextDelta):
+                        continue
                     if shown := reply.show(event, step):
                         yield shown
         except ContextLengthError:
             # The client's messages fit: it is the tools' results that do not. Such a step ends for `length`.
             if step.number == 0:
                 raise
+
+    async def _events(self, request: TurnRequest, step: Step, deadline: float) -> AsyncGenerator[TurnEvent, None]:
+        """The model's turn. A later step waits where the first is refused: work was done already."""
+        while True:
+            try:
+                async with aclosing(self._turn(request)) as events:
+                    while event := await _next(events, deadline):
+                        yield event
+                return
+            except BusyError as error:
+                if step.number == 0 or step.has_begun:
+                    raise
+                async with _before(deadline):
+                    await asyncio.sleep(error.retry_after)
 
     def _plan(self, request: TurnRequest) -> _Plan:
         offered = request.tools if request.tool_choice.mode != "none" else []
@@ -112,28 +135,29 @@ class Agent:
             messages=_with_instructions(self.spec.instructions, request.messages),
             tools=[*(tool.definition for tool in self._tools.values()), *offered],
         )
-        return _Plan(whole, frozenset(names), asyncio.get_running_loop().time() + self._timeout)
+        deadline = asyncio.get_running_loop().time() + self._timeout
+        return _Plan(whole, frozenset(names), deadline, bool(self._tools and request.sampling.constraint))
 
-    def _choice(self, plan: _Plan, number: int) -> ToolChoice:
+    def _choice(self, plan: _Plan, step: Step) -> ToolChoice:
         choice = plan.request.tool_choice
         if not plan.request.tools:
             return ToolChoice("none")
-        if number == self.spec.max_steps:
+        if step.is_last:
             clients = choice.allowed or tuple(sorted(plan.client_tools))
             must_call = choice.mode == "required" and clients
             return ToolChoice("required", allowed=clients) if must_call else ToolChoice("none")
-        if choice.mode == "none" or (choice.mode == "named" and number > 0):
+        if choice.mode == "none" or (choice.mode == "named" and step.number > 0):
             return ToolChoice("auto")
         return replace(choice, allowed=(*choice.allowed, *self._tools)) if choice.allowed is not None else choice
 
     def _reason(self, plan: _Plan, step: Step, used: Usage) -> TurnReason | None:
         """Why the turn ends with this step; None if it goes on."""
         limit = plan.request.sampling.max_tokens
-        if not step.calls or step.reason == "length":
-            return "stop" if step.reason == "tool_calls" else step.reason
+        if step.reason == "length":
+            return "length"
         if any(call.name in plan.client_tools for call in step.calls):
             return "tool_calls"
-        if step.number == self.spec.max_steps:
+        if step.is_last or not (step.calls or plan.answers_apart):
             return "stop"
         return "length" if limit is not None and used.completion_tokens >= limit else None
 
@@ -162,12 +186,13 @@ def _with_instructions(instructions: str, messages: list[dict[str, Any]]) -> lis
     return [{"role": "system", "content": "\n\n".join(filter(None, texts))}, *messages[count:]]
 
 
-def _what_is_left(sampling: SamplingParams, used: int) -> SamplingParams:
-    """The sampling of the next step: bounds of tokens less those generated already."""
+def _what_is_left(sampling: SamplingParams, used: int, *, free: bool) -> SamplingParams:
+    """The sampling of the next step: bounds of tokens less those generated already, without constraint if `free`."""
     return msgspec.structs.replace(
         sampling,
         max_tokens=None if sampling.max_tokens is None else sampling.max_tokens - used,
         min_tokens=max(0, sampling.min_tokens - used),
+        constraint=None if free else sampling.constraint,
     )
 
 

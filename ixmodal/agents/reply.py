@@ -20,10 +20,12 @@ class Call:
 
 
 class Step:
-    """One turn of the model, the first of which has the number 0. One without an end ended for `length`."""
+    """One turn of the model. The first has the number 0, the last may call no more; one without end has met a limit."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, *, is_last: bool) -> None:
         self.number = number
+        self.is_last = is_last
+        self.has_begun = False
         self.reason: TurnReason = "length"
         self._text: list[str] = []
         self._reasoning: list[str] = []
@@ -40,6 +42,7 @@ class Step:
 
     def add(self, event: TurnEvent) -> None:
         """Take the next event."""
+        self.has_begun = True
         if isinstance(event, TextDelta):
             self._text.append(event.text)
         elif isinstance(event, ReasoningDelta):
@@ -114,4 +117,5 @@ class Reply:
             self.usage.prompt_tokens + usage.prompt_tokens,
             self.usage.completion_tokens + usage.completion_tokens,
             self.usage.cached_tokens + usage.cached_tokens,
+            max(self.usage.dropped_messages, usage.dropped_messages),
         )

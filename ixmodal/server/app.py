@@ -16,27 +16,45 @@ from ixmodal.runtime import Runtime
 from ixmodal.server.auth import KeyMiddleware, resolve_keys
 from ixmodal.server.errors import HTTPError, handle
 from ixmodal.server.guard import GuardMiddleware, IdentityMiddleware
+from ixmodal.server.responses.conversations import ConversationService
+from ixmodal.server.responses.service import ResponseService
+from ixmodal.server.routes import conversations, responses
 from ixmodal.server.routes.chat import chat_completions
 from ixmodal.server.routes.completions import completions
 from ixmodal.server.routes.embeddings import embeddings
 from ixmodal.server.routes.health import health, healthz, readyz
 from ixmodal.server.routes.models import get_model, list_models
 from ixmodal.server.routes.tokens import apply_template, detokenize, tokenize, tokenizer_info
+from ixmodal.server.store import choose_store
+from ixmodal.server.turns import run_turn
+from ixmodal.spec import App
 
-ROUTES = [
+V1_ROUTES = [
     Route("/v1/chat/completions", chat_completions, methods=["POST"]),
     Route("/v1/completions", completions, methods=["POST"]),
     Route("/v1/embeddings", embeddings, methods=["POST"]),
+    *responses.ROUTES,
+    *conversations.ROUTES,
+    Route("/v1/models", list_models),
+    Route("/v1/models/{model:path}", get_model),
+]
+OTHER_ROUTES = [
     Route("/tokenize", tokenize, methods=["POST"]),
     Route("/detokenize", detokenize, methods=["POST"]),
     Route("/apply-template", apply_template, methods=["POST"]),
     Route("/tokenizer_info", tokenizer_info),
-    Route("/v1/models", list_models),
-    Route("/v1/models/{model:path}", get_model),
     Route("/health", health),
     Route("/healthz", healthz),
     Route("/readyz", readyz),
 ]
+
+
+def routes_of(spec: App) -> list[Route]:
+    """All routes that a spec asks for."""
+    if not spec.endpoint.unprefixed_routes:
+        return V1_ROUTES + OTHER_ROUTES
+    short = [Route(r.path.removeprefix("/v1"), r.endpoint, methods=list(r.methods or ())) for r in V1_ROUTES]
+    return V1_ROUTES + OTHER_ROUTES + short
 
 
 def create_app(runtime: Runtime) -> Starlette:
@@ -53,7 +71,7 @@ def create_app(runtime: Runtime) -> Starlette:
             Middleware(
                 CORSMiddleware,
                 allow_origins=endpoint.cors_origins,
-                allow_methods=["GET", "POST"],
+                allow_methods=["GET", "POST", "DELETE"],
                 allow_headers=["*"],
                 expose_headers=["x-request-id"],
             )
@@ -62,17 +80,25 @@ def create_app(runtime: Runtime) -> Starlette:
         middleware.append(Middleware(KeyMiddleware, keys=keys))
     middleware.append(Middleware(GuardMiddleware, limits=runtime.spec.limits))
 
+    store = choose_store(runtime.spec)
+    state = runtime.spec.state
+    service = ResponseService(runtime, store, run_turn, max_background=state.max_background)
+
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         await runtime.start()
+        await service.start()
         yield
         await runtime.stop()
+        await service.stop()
 
     app = Starlette(
-        routes=ROUTES,
+        routes=routes_of(runtime.spec),
         middleware=middleware,
         exception_handlers={IxmodalError: handle, HTTPError: handle, HTTPException: handle, Exception: handle},
         lifespan=lifespan,
     )
     app.state.runtime = runtime
+    app.state.responses = service
+    app.state.conversations = ConversationService(store, runtime.spec.limits.max_messages)
     return app

@@ -8,7 +8,7 @@ import pytest
 
 from ixmodal.agents.agent import Agent
 from ixmodal.agents.spec import AgentSpec
-from ixmodal.engine.request import SamplingParams, TokenLogprob, Usage
+from ixmodal.engine.request import Constraint, SamplingParams, TokenLogprob, Usage
 from ixmodal.errors import BusyError, ContextLengthError, DeadlineError, EngineDeadError
 from ixmodal.server.turns import ReasoningDelta, TextDelta, ToolCallDelta, TurnEnd, TurnEvent, TurnRequest, TurnStarted
 from tests.agents import toolbox
@@ -68,7 +68,7 @@ async def test_reasoning_is_passed_on_and_kept_for_the_next_step() -> None:
 
 async def test_texts_with_space_between_them_are_left_alone() -> None:
     logprob = TokenLogprob(1, b"a", -1.0)
-    end = [TextDelta("", (logprob,)), TextDelta("\nIt is."), TurnEnd("stop", Usage())]
+    end: Script = [TextDelta("", (logprob,)), TextDelta("\nIt is."), TurnEnd("stop", Usage())]
     events = await run(agent(Turns(calls(("nothing", {}), text="Look:"), end), "nothing"))
     assert text_of(events) == "Look:\nIt is."
     assert TextDelta("", (logprob,)) in events
@@ -178,3 +178,42 @@ async def test_closing_frees_the_models_slot() -> None:
     await anext(events)
     await events.aclose()
     assert turns.closed == 1
+
+
+JSON = Constraint("json_object")
+
+
+async def test_an_answer_of_a_given_form_comes_after_the_calls() -> None:
+    turns = Turns(calls(("nothing", {}), text="Let me see."), says("It is 3."), says('{"x": 3}'))
+    events = await run(agent(turns, "nothing"), ask(sampling=SamplingParams(constraint=JSON)))
+    assert text_of(events) == '{"x": 3}'
+    assert [request.sampling.constraint for request in turns.requests] == [None, None, JSON]
+    assert [request.tool_choice.mode for request in turns.requests] == ["auto", "auto", "none"]
+    assert turns.requests[2].messages == turns.requests[1].messages
+    assert events[-1] == TurnEnd("stop", Usage(30, 9, 15))
+
+
+async def test_an_answer_of_a_given_form_comes_at_the_step_limit_too() -> None:
+    turns = Turns(calls(("nothing", {})), says("{}"))
+    events = await run(agent(turns, "nothing", max_steps=1), ask(sampling=SamplingParams(constraint=JSON)))
+    assert text_of(events) == "{}"
+    assert [request.sampling.constraint for request in turns.requests] == [None, JSON]
+
+
+async def test_without_own_tools_an_answer_of_a_given_form_is_the_first() -> None:
+    turns = Turns(says("{}"))
+    events = await run(agent(turns), ask(sampling=SamplingParams(constraint=JSON)))
+    assert text_of(events) == "{}"
+    assert [request.sampling.constraint for request in turns.requests] == [JSON]
+
+
+async def test_dropped_messages_are_not_summed() -> None:
+    turns = Turns(calls(("nothing", {})), [TurnEnd("stop", Usage(1, 2, 3, dropped_messages=4))])
+    assert (await run(agent(turns, "nothing")))[-1] == TurnEnd("stop", Usage(11, 5, 8, dropped_messages=4))
+
+
+async def test_a_later_step_waits_for_a_place() -> None:
+    turns = Turns(calls(("nothing", {})), [BusyError("full", retry_after=0)], says("Done."))
+    events = await run(agent(turns, "nothing"))
+    assert text_of(events) == "Done."
+    assert turns.requests[1] == turns.requests[2]

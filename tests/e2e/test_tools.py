@@ -75,7 +75,13 @@ def test_a_question_that_needs_no_tool_is_answered(client: OpenAI) -> None:
 def test_required_forces_a_call_of_one_of_the_tools(client: OpenAI, seed: int) -> None:
     hello = [{"role": "user", "content": "Hello"}]
     choice = ask(
-        client, hello, tools=[WEATHER, TIME], tool_choice="required", temperature=1.5, seed=seed, parallel_tool_calls=False
+        client,
+        hello,
+        tools=[WEATHER, TIME],
+        tool_choice="required",
+        temperature=1.5,
+        seed=seed,
+        parallel_tool_calls=False,
     ).choices[0]
     assert choice.finish_reason == "tool_calls"
     [call] = choice.message.tool_calls

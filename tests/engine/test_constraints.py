@@ -94,4 +94,5 @@ def test_a_mask_of_any_size_fits_its_vocabulary() -> None:
         mask: TokenMask = ConstraintCompiler(vocabulary).compile(Constraint("regex", "a"))
         logits = np.zeros(len(vocabulary), np.float32)
         mask.apply(logits)
-        assert np.flatnonzero(np.isfinite(logits)).tolist() == [texts.index(b"a")]  # of two tokens that spell the same, one
+        # Of two tokens that spell the same, one is allowed.
+        assert np.flatnonzero(np.isfinite(logits)).tolist() == [texts.index(b"a")]

@@ -116,3 +116,21 @@ def test_cors_is_off_unless_the_spec_opens_it() -> None:
         assert (refused.status_code, refused.headers["access-control-allow-origin"]) == (401, "https://page.example")
         other = client.get("/health", headers={"origin": "https://other.example"})
         assert "access-control-allow-origin" not in other.headers
+
+
+def test_routes_without_prefix_are_switchable() -> None:
+    with TestClient(scripted_app(App())) as client:
+        assert client.get("/models").status_code == 404
+    with TestClient(scripted_app(App(endpoint=Endpoint(unprefixed_routes=True)))) as client:
+        assert client.get("/models").json() == client.get("/v1/models").json()
+        assert client.get("/models/demo").json()["id"] == "demo"
+
+
+def test_a_model_is_found_by_alias_and_by_default() -> None:
+    spec = App(models=(Model("demo", aliases=("gpt-4o", "org/other")), Model("second")), default_model="second")
+    body = {"messages": [{"role": "user", "content": "say:x"}]}
+    with TestClient(scripted_app(spec)) as client:
+        for name, found in (("gpt-4o", "demo"), ("org/other", "demo"), ("demo", "demo"), (None, "second")):
+            answer = client.post("/v1/chat/completions", json={**body, **({"model": name} if name else {})})
+            assert answer.json()["model"] == found
+        assert client.get("/v1/models/gpt-4o").json()["id"] == "demo"

@@ -21,7 +21,7 @@ def declare(path: str = "/v1/about", **fields: Any) -> CustomEndpoint:
 
 
 async def answer(method: str, path: str, *declared: CustomEndpoint) -> httpx.Response:
-    app = Starlette(routes=[*ROUTES, *routes(declared, ROUTES)])
+    app = Starlette(routes=[*routes(declared, ROUTES), *ROUTES])
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
         return await client.request(method, path)
 
@@ -50,11 +50,11 @@ async def test_some_statuses_have_no_body() -> None:
 
 
 async def test_methods_of_one_path_stand_side_by_side() -> None:
-    declared = [declare(body="got"), declare(method="PUT", body="put")]
-    assert (await answer("GET", "/v1/about", *declared)).json() == "got"
-    assert (await answer("PUT", "/v1/about", *declared)).json() == "put"
-    assert (await answer("HEAD", "/v1/about", *declared)).status_code == 200
-    refused = await answer("DELETE", "/v1/about", *declared)
+    declared = [declare("/about", body="got"), declare("/about", method="PUT", body="put")]
+    assert (await answer("GET", "/about", *declared)).json() == "got"
+    assert (await answer("PUT", "/about", *declared)).json() == "put"
+    assert (await answer("HEAD", "/about", *declared)).status_code == 200
+    refused = await answer("DELETE", "/about", *declared)
     assert refused.status_code == 405
     assert set(refused.headers["allow"].split(", ")) == {"GET", "HEAD", "PUT"}
 
@@ -93,16 +93,26 @@ async def _never(_request: Request) -> Response:
 
 
 def test_head_mounts_and_routes_of_any_method_count_as_built_in() -> None:
+    within = [Route("/a/{rest:path}", _never), Mount("/deep", routes=[Route("/b", _never, methods=["POST"])])]
     built_in = [
         Route("/probe", _never, methods=["HEAD"]),
         Mount("/files", routes=[]),
+        Mount("/v2", routes=within),
         WebSocketRoute("/socket", _never),
     ]
-    with pytest.raises(SpecError, match="HEAD /probe is built in"):
-        routes([declare("/probe")], built_in)
-    with pytest.raises(SpecError, match="DELETE /files/a is built in"):
-        routes([declare("/files/a", method="DELETE")], built_in)
-    assert len(routes([declare("/socket"), declare("/probe", method="PUT")], built_in)) == 2
+    for method, path in [("HEAD", "/probe"), ("GET", "/v2/a/x"), ("DELETE", "/files/a"), ("POST", "/v2/deep/b")]:
+        with pytest.raises(SpecError, match=f"{method} {path} is built in"):
+            routes([declare(path, method="GET" if method == "HEAD" else method)], built_in)
+    free = [("GET", "/socket"), ("PUT", "/probe"), ("POST", "/v2/a/x"), ("GET", "/v2/deep/b"), ("GET", "/v2/c")]
+    assert len(routes([declare(path, method=method) for method, path in free], built_in)) == len(free)
+
+
+async def test_built_in_methods_of_a_path_go_on_beside_a_custom_one() -> None:
+    built_in = [Mount("/v2", routes=[Route("/a", _never, methods=["POST"])])]
+    app = Starlette(routes=[*routes([declare("/v2/a", body=1)], built_in), *built_in])
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        assert (await client.get("/v2/a")).json() == 1
+        assert (await client.post("/v2/a")).text == "never"
 
 
 async def test_another_method_of_a_built_in_path_is_free() -> None:

@@ -69,12 +69,13 @@ def launch(arguments: Sequence[str], env: Mapping[str, str] | None = None) -> It
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder, "log")
+        state = {"XDG_STATE_HOME": str(Path(folder, "state"))}
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("IXMODAL_")}
         with log.open("wb") as output:
             process = subprocess.Popen(
                 [sys.executable, "-m", *arguments, "--port", str(port)],
                 cwd=ROOT,
-                env={**inherited, "PYTHONUNBUFFERED": "1", **(env or {})},
+                env={**inherited, **state, "PYTHONUNBUFFERED": "1", **(env or {})},
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,

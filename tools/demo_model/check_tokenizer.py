@@ -10,9 +10,8 @@ from pathlib import Path
 from random import Random
 
 from tools.demo_model.conversations import converse
-from tools.demo_model.export import DEFAULT_OUT
 from tools.demo_model.native import NativeModel
-from tools.demo_model.prompts import render
+from tools.demo_model.prompts import MODEL_PATH, render
 from tools.demo_model.words import listed
 
 ODD = "😀🚀你好世界こんにちはéãüï नमस्ते\n\t  \"'{}[]<>/|_-=+*0123456789.,:;!?▁ABCxyz"
@@ -37,7 +36,7 @@ def oddities(rng: Random, count: int) -> Iterator[str]:
 def main() -> None:
     """Run the comparison and fail on the first difference."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, default=DEFAULT_OUT)
+    parser.add_argument("--model", type=Path, default=MODEL_PATH)
     parser.add_argument("--count", type=int, default=3000)
     arguments = parser.parse_args()
     model = NativeModel(arguments.model)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.demo_model.cases import Case, all_cases
-from tools.demo_model.export import DEFAULT_OUT
+from tools.demo_model.prompts import MODEL_PATH
 
 TARGETS = {"facts": 0.95}
 OTHER_TARGET = 0.80
@@ -138,7 +138,7 @@ def main() -> None:
     parser.add_argument("--base-url", default="http://127.0.0.1:8000/v1")
     parser.add_argument("--model-name", default="demo")
     parser.add_argument("--direct", action="store_true", help="run the file, not the API")
-    parser.add_argument("--model", type=Path, default=DEFAULT_OUT)
+    parser.add_argument("--model", type=Path, default=MODEL_PATH)
     parser.add_argument("--out", type=Path, default=Path("build/demo_model/evaluation.json"))
     parser.add_argument("--count", type=int, default=100, help="cases for each generated skill")
     arguments = parser.parse_args()

@@ -10,10 +10,9 @@ import torch
 from gguf.quants import quantize
 
 from tools.demo_model.model import Shape
-from tools.demo_model.prompts import TEMPLATE_PATH
+from tools.demo_model.prompts import MODEL_PATH, TEMPLATE_PATH
 from tools.demo_model.tokenizer import BYTE_OFFSET, MARKERS, Tokenizer
 
-DEFAULT_OUT = Path("ixmodal/models/demo/demo.gguf")
 DESCRIPTION = (
     "A tiny language model, trained from scratch on generated conversations, that demonstrates "
     "and tests ixmodal. It knows a few hundred facts and is not meant for any real use."
@@ -122,7 +121,7 @@ def main() -> None:
     """Run the export."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--build", type=Path, default=Path("build/demo_model"))
-    parser.add_argument("--out", type=Path, default=DEFAULT_OUT)
+    parser.add_argument("--out", type=Path, default=MODEL_PATH)
     arguments = parser.parse_args()
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     build = arguments.build

@@ -15,6 +15,7 @@ import jinja2
 from tools.demo_model.scene import Message
 from tools.demo_model.tokenizer import Tokenizer
 
+MODEL_PATH = Path("ixmodal/models/demo/demo.gguf")
 TEMPLATE_PATH = Path(__file__).with_name("chat_template.jinja")
 START, END = "<|im_start|>", "<|im_end|>"
 ANSWER = "assistant\n"

@@ -7,7 +7,7 @@ from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Match, Route
+from starlette.routing import BaseRoute, Match, Mount, Route
 
 from ixmodal.agents.custom_spec import CustomEndpoint
 from ixmodal.errors import SpecError
@@ -16,7 +16,7 @@ from ixmodal.errors import SpecError
 def routes(
     custom: Sequence[CustomEndpoint], built_in: Sequence[BaseRoute], *, field: str = "custom_endpoints"
 ) -> list[Route]:
-    """One route a path, to be put after the built-in ones.
+    """One route a path, to be put before the built-in ones: a mount among them takes all that is below its path.
 
     Args:
         custom: what is declared.
@@ -50,9 +50,20 @@ def _taken(built_in: Sequence[BaseRoute], endpoint: CustomEndpoint) -> str | Non
             "root_path": "",
             "headers": [],
         }
-        if any(route.matches(scope)[0] is Match.FULL for route in built_in):
+        if _answers(built_in, scope):
             return method
     return None
+
+
+def _answers(built_in: Sequence[BaseRoute], scope: dict[str, Any]) -> bool:
+    for route in built_in:
+        match, below = route.matches(scope)
+        if match is not Match.FULL:
+            continue
+        # Of a mount the routes within decide; where they can't be seen, it answers everything.
+        if not (isinstance(route, Mount) and route.routes) or _answers(route.routes, {**scope, **below}):
+            return True
+    return False
 
 
 def _route(path: str, declared: dict[str, CustomEndpoint]) -> Route:

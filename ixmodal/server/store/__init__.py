@@ -2,8 +2,37 @@
 
 from __future__ import annotations
 
+import logging
+import os
+from pathlib import Path
+
 from ixmodal.server.store.base import Document, Entry, Kind, Store, StoreError
 from ixmodal.server.store.memory import MemoryStore
 from ixmodal.server.store.sqlite import SqliteStore
+from ixmodal.spec import App
 
-__all__ = ["Document", "Entry", "Kind", "MemoryStore", "SqliteStore", "Store", "StoreError"]
+__all__ = ["Document", "Entry", "Kind", "MemoryStore", "SqliteStore", "Store", "StoreError", "choose_store"]
+
+
+def choose_store(spec: App) -> Store:
+    """The store that a spec declares; without a path, and with no place for a file, memory."""
+    state = spec.state
+    if state.path == "memory":
+        return MemoryStore(max_count=state.max_count, max_age=state.max_age)
+    path = Path(state.path) if state.path else _state_home() / spec.name / "state.sqlite"
+    if state.path is None and not _is_writable(path.parent):
+        logging.getLogger("ixmodal.server").warning("%s can't be written: responses are kept in memory only", path)
+        return MemoryStore(max_count=state.max_count, max_age=state.max_age)
+    return SqliteStore(path, max_count=state.max_count, max_age=state.max_age)
+
+
+def _state_home() -> Path:
+    return Path(os.environ.get("XDG_STATE_HOME") or Path("~/.local/state").expanduser()) / "ixmodal"
+
+
+def _is_writable(directory: Path) -> bool:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(directory, os.W_OK)
