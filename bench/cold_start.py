@@ -1,7 +1,7 @@
 """From `exec` to the first token of the model that ships: `python -m bench.cold_start`.
 
 Starts `uvicorn ixmodal.asgi:app` again and again, asks as soon as the port answers, and splits the time: the
-port opens, the first token is there, the answer is whole. Beside it the time that Python needs to import what the server imports.
+port opens, the first token is there, the answer is whole. Beside it the time that Python takes for the imports.
 """
 
 from __future__ import annotations

@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ixmodal.errors import IxmodalError, SpecError
     from ixmodal.spec import App, Endpoint, Image, Limits, Model, Scaling, State, Volume
+    from ixmodal.spec_agents import AgentSpec
+    from ixmodal.spec_endpoints import CustomEndpoint
     from ixmodal.spec_sources import load_spec
 
 __all__ = [
+    "AgentSpec",
     "App",
+    "CustomEndpoint",
     "Endpoint",
     "Image",
     "IxmodalError",
@@ -24,7 +28,13 @@ __all__ = [
     "load_spec",
 ]
 __version__ = "0.1.0"
-_HOMES = {"IxmodalError": "errors", "SpecError": "errors", "load_spec": "spec_sources"}
+_HOMES = {
+    "AgentSpec": "spec_agents",
+    "CustomEndpoint": "spec_endpoints",
+    "IxmodalError": "errors",
+    "SpecError": "errors",
+    "load_spec": "spec_sources",
+}
 
 
 def __getattr__(name: str) -> Any:

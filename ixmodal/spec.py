@@ -8,26 +8,16 @@ Reading from TOML, JSON and the environment is in `spec_sources.py`.
 from __future__ import annotations
 
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-ModelId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:-]{0,127}$")]
-"""What clients send as `model`: letters, digits and `._/:-`, 128 characters at most."""
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
-"""A platform name: lower-case letters, digits and dashes, 63 characters at most."""
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{64}$", to_lower=True)]
+from ixmodal.declared import Declared, ModelId, Name, Sha256
+from ixmodal.spec_agents import AgentSpec, check_agents
+from ixmodal.spec_endpoints import CustomEndpoint
 
 SECRET_PREFIX = "secret:"  # noqa: S105  # the word, not a secret
 SOURCE_SCHEMES = ("hf://", "https://", "file://", "package://")
-
-
-class Declared(BaseModel):
-    """Base of all spec models: frozen, nothing unknown, no NaN or infinity."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True, protected_namespaces=()
-    )
 
 
 class Image(Declared):
@@ -242,6 +232,8 @@ class App(Declared):
         max_length=64,
         description="The models served; the first is the default.",
     )
+    agents: tuple[AgentSpec, ...] = Field((), max_length=64, description="Agents, served beside the models.")
+    custom_endpoints: tuple[CustomEndpoint, ...] = Field((), max_length=256, description="Routes with fixed answers.")
     default_model: ModelId | None = Field(
         None, description="The model of requests that name none; unset: such requests are refused."
     )
@@ -260,6 +252,8 @@ class App(Declared):
         ids = [name for model in self.models for name in (model.id, *model.aliases)]
         if twice := next((i for i in ids if ids.count(i) > 1), None):
             raise ValueError(f'models: two models have the id or alias "{twice}"; give each its own')
+        check_agents(self.agents, ids)
+        ids += [agent.id for agent in self.agents]
         if self.default_model is not None and self.default_model not in ids:
             raise ValueError(
                 f'default_model: no model has the id "{self.default_model}"; write one of {", ".join(ids)}'

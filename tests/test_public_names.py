@@ -5,7 +5,9 @@ import ixmodal
 
 def test_public_names_are_pinned() -> None:
     assert ixmodal.__all__ == [
+        "AgentSpec",
         "App",
+        "CustomEndpoint",
         "Endpoint",
         "Image",
         "IxmodalError",
@@ -13,7 +15,7 @@ def test_public_names_are_pinned() -> None:
         "Model",
         "Scaling",
         "SpecError",
-    "State",
+        "State",
         "Volume",
         "load_spec",
     ]

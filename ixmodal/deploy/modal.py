@@ -23,7 +23,7 @@ import ixmodal
 from ixmodal.errors import IxmodalError, SpecError
 from ixmodal.runtime import Runtime
 from ixmodal.server.app import create_app
-from ixmodal.spec import SECRET_PREFIX, App, Image, Model
+from ixmodal.spec import SECRET_PREFIX, App, Model
 from ixmodal.spec_sources import KEYS_VARIABLE, SPEC_VARIABLE, load_spec
 from ixmodal.weights import Progress, fetch, weights_directory
 
@@ -96,7 +96,7 @@ def build(spec: App) -> modal.App:
     Raises:
         SpecError: API keys that can't reach the containers as declared.
     """
-    app = modal.App(spec.name, image=_image(spec.image), include_source=False)
+    app = modal.App(spec.name, image=_image(spec), include_source=False)
     secrets, travelling = _keep_keys_apart(spec)
     volumes = _volumes(spec)
     environment = _environment(travelling)
@@ -127,7 +127,8 @@ def _labelled(label: str | None) -> type[Engine]:
     return type("Engine", (Engine,), {"__module__": __name__, "serve": modal.asgi_app(label=label)(Engine.asgi)})
 
 
-def _image(image: Image) -> modal.Image:
+def _image(spec: App) -> modal.Image:
+    image = spec.image
     if image.base:
         built = modal.Image.from_registry(image.base, add_python=image.python)
     else:
@@ -137,7 +138,8 @@ def _image(image: Image) -> modal.Image:
     built = built.uv_pip_install(*_requirements(image.accelerator == "cuda"), *image.packages)
     if image.env:
         built = built.env(dict(image.env))
-    return built.add_local_python_source("ixmodal", ignore=_NOT_SENT)
+    modules = {path.partition(":")[0].partition(".")[0] for agent in spec.agents for path in agent.tools}
+    return built.add_local_python_source("ixmodal", *sorted(modules), ignore=_NOT_SENT)
 
 
 def _requirements(cuda: bool) -> list[str]:

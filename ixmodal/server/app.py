@@ -16,9 +16,10 @@ from ixmodal.runtime import Runtime
 from ixmodal.server.auth import KeyMiddleware, resolve_keys
 from ixmodal.server.errors import HTTPError, handle
 from ixmodal.server.guard import GuardMiddleware, IdentityMiddleware
+from ixmodal.server.responders import Responders
 from ixmodal.server.responses.conversations import ConversationService
 from ixmodal.server.responses.service import ResponseService
-from ixmodal.server.routes import conversations, responses
+from ixmodal.server.routes import conversations, custom, responses
 from ixmodal.server.routes.chat import chat_completions
 from ixmodal.server.routes.completions import completions
 from ixmodal.server.routes.embeddings import embeddings
@@ -50,18 +51,19 @@ OTHER_ROUTES = [
 
 
 def routes_of(spec: App) -> list[Route]:
-    """All routes that a spec asks for."""
-    if not spec.endpoint.unprefixed_routes:
-        return V1_ROUTES + OTHER_ROUTES
-    short = [Route(r.path.removeprefix("/v1"), r.endpoint, methods=list(r.methods or ())) for r in V1_ROUTES]
-    return V1_ROUTES + OTHER_ROUTES + short
+    """All routes that a spec asks for. Raises `SpecError` where a declared one is built in."""
+    built_in = V1_ROUTES + OTHER_ROUTES
+    if spec.endpoint.unprefixed_routes:
+        built_in += [Route(r.path.removeprefix("/v1"), r.endpoint, methods=list(r.methods or ())) for r in V1_ROUTES]
+    return [*custom.routes(spec.custom_endpoints, built_in), *built_in]
 
 
 def create_app(runtime: Runtime) -> Starlette:
     """The application over a runtime, which it starts and stops with its lifespan.
 
     Raises:
-        SpecError: the spec declares API keys that the environment does not hold.
+        SpecError: the spec declares API keys that the environment does not hold, tools that can't be imported, or
+            routes that are built in.
     """
     endpoint = runtime.spec.endpoint
     keys = resolve_keys(endpoint)
@@ -71,7 +73,7 @@ def create_app(runtime: Runtime) -> Starlette:
             Middleware(
                 CORSMiddleware,
                 allow_origins=endpoint.cors_origins,
-                allow_methods=["GET", "POST", "DELETE"],
+                allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
                 allow_headers=["*"],
                 expose_headers=["x-request-id"],
             )
@@ -99,6 +101,7 @@ def create_app(runtime: Runtime) -> Starlette:
         lifespan=lifespan,
     )
     app.state.runtime = runtime
+    app.state.responders = Responders(runtime, run_turn)
     app.state.responses = service
     app.state.conversations = ConversationService(store, runtime.spec.limits.max_messages)
     return app

@@ -10,10 +10,12 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
 
-from ixmodal.agents.custom_spec import CustomEndpoint
 from ixmodal.errors import SpecError
-from ixmodal.server.app import ROUTES
+from ixmodal.server.app import OTHER_ROUTES, V1_ROUTES
 from ixmodal.server.routes.custom import routes
+from ixmodal.spec_endpoints import CustomEndpoint
+
+ROUTES = [*V1_ROUTES, *OTHER_ROUTES]
 
 
 def declare(path: str = "/v1/about", **fields: Any) -> CustomEndpoint:

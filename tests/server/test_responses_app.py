@@ -107,7 +107,7 @@ def build(fake: Fake, store: Store, **options: Any) -> Starlette:
     def find(model: str) -> Any:
         if model != "demo":
             raise ModelNotFoundError(f"no model {model}", param="model")
-        return SimpleNamespace(engine=None)
+        return SimpleNamespace(engine=None, model=SimpleNamespace(id=model))
 
     runtime = cast("Runtime", SimpleNamespace(spec=spec, find=find))
     service = ResponseService(runtime, store, fake.turn, **{"flush_interval": 0.02, **options})

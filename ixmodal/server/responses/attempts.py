@@ -8,22 +8,20 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import replace
 
-from ixmodal.engine.client import EngineClient
 from ixmodal.errors import BusyError, ContextLengthError, RequestError
 from ixmodal.server.protocol.responses.messages import without_oldest
 from ixmodal.server.turns import TurnEvent, TurnRequest
 
-RunTurn = Callable[[EngineClient, TurnRequest], AsyncGenerator[TurnEvent, None]]
+Turn = Callable[[TurnRequest], AsyncGenerator[TurnEvent, None]]
 
 
 async def attempts(
-    run: RunTurn, engine: EngineClient, request: TurnRequest, *, patience: float, shorten: bool
+    run: Turn, request: TurnRequest, *, patience: float, shorten: bool
 ) -> AsyncGenerator[TurnEvent, None]:
     """The events of a turn.
 
     Args:
         run: makes them.
-        engine: answers.
         request: the turn.
         patience: seconds to go on trying while the engine is busy.
         shorten: leave out the oldest turns of a conversation that is too long: one, then two more, then four.
@@ -33,7 +31,7 @@ async def attempts(
     while True:
         begun = False
         try:
-            async with aclosing(run(engine, request)) as events:
+            async with aclosing(run(request)) as events:
                 async for event in events:
                     begun = True
                     yield event

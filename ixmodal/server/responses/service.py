@@ -15,7 +15,8 @@ from ixmodal.server.protocol.responses.answers import Response, new_response
 from ixmodal.server.protocol.responses.items import Item
 from ixmodal.server.protocol.responses.messages import to_messages
 from ixmodal.server.protocol.responses.request import ResponsesRequest
-from ixmodal.server.responses.attempts import RunTurn, attempts
+from ixmodal.server.responders import Responders, RunTurn
+from ixmodal.server.responses.attempts import attempts
 from ixmodal.server.responses.context import Context, not_found, to_entries
 from ixmodal.server.responses.record import Record, append_log, bury, read_log, to_record
 from ixmodal.server.responses.run import Run, Save
@@ -43,7 +44,7 @@ class ResponseService:
         self.store = store
         self.context = Context(store, runtime.spec.limits.max_messages)
         self._runtime = runtime
-        self._turn = turn
+        self._responders = Responders(runtime, turn)
         self._max_background = max_background
         self._flush_interval = flush_interval
         self._runs: dict[str, Run] = {}
@@ -75,7 +76,7 @@ class ResponseService:
         """
         limits = self._runtime.spec.limits
         body.check(limits)
-        engine = self._runtime.find(body.model).engine
+        responder = self._responders.find(body.model)
         before = await self.context.before(body)
         items = await self.context.resolve(body.items(), before)
         request = body.turn(to_messages(body.instructions, [*before, *items]), limits)
@@ -84,7 +85,7 @@ class ResponseService:
         shorten = body.truncation == "auto"
 
         def turn() -> Any:
-            return attempts(self._turn, engine, request, patience=patience, shorten=shorten)
+            return attempts(responder.turn, request, patience=patience, shorten=shorten)
 
         return await (self._in_background if body.background else self._in_foreground)(record, turn, body)
 

@@ -16,9 +16,9 @@ from ixmodal.server.json import JSONResponse
 from ixmodal.server.protocol.answers import Answer, chunk, delta_of, head_delta, usage_of
 from ixmodal.server.protocol.chat import ChatRequest
 from ixmodal.server.protocol.fields import seeded
-from ixmodal.server.routes.common import head_of, parse, runtime_of
+from ixmodal.server.routes.common import head_of, parse, responders_of, runtime_of
 from ixmodal.server.sse import EventStream, event
-from ixmodal.server.turns import TurnEnd, TurnEvent, TurnStarted, run_turn
+from ixmodal.server.turns import TurnEnd, TurnEvent, TurnStarted
 
 Turns = AsyncGenerator[tuple[int, TurnEvent], None]
 
@@ -29,18 +29,17 @@ async def chat_completions(request: Request) -> Response:
     runtime = runtime_of(request)
     limits = runtime.spec.limits
     body.check(limits)
-    served = runtime.find(body.model)
-    engine = served.engine
+    responder = responders_of(request).find(body.model)
     turn = body.turn(limits)
     count = body.n or 1
-    turns = merge([run_turn(engine, replace(turn, sampling=params)) for params in seeded(turn.sampling, count)])
+    turns = merge([responder.turn(replace(turn, sampling=params)) for params in seeded(turn.sampling, count)])
     if body.stream:
-        return EventStream(_stream(await started(turns), body, served.model.id), limits.write_timeout)
+        return EventStream(_stream(await started(turns), body, responder.id), limits.write_timeout)
     answers = [Answer() for _ in range(count)]
     async with aclosing(turns):
         async for index, found in turns:
             answers[index].add(found)
-    head = head_of("chatcmpl", "chat.completion", served.model.id)
+    head = head_of("chatcmpl", "chat.completion", responder.id)
     choices = [answer.choice(index, with_logprobs=bool(body.logprobs)) for index, answer in enumerate(answers)]
     return JSONResponse({**head, "choices": choices, "usage": usage_of([answer.usage for answer in answers])})
 

@@ -12,6 +12,7 @@ from starlette.requests import Request
 
 from ixmodal.runtime import Runtime
 from ixmodal.server.errors import from_validation
+from ixmodal.server.responders import Responders
 
 _LARGE_BODY = 65_536
 Body = TypeVar("Body", bound=BaseModel)
@@ -21,6 +22,12 @@ def runtime_of(request: Request) -> Runtime:
     """The runtime that the application serves."""
     runtime: Runtime = request.app.state.runtime
     return runtime
+
+
+def responders_of(request: Request) -> Responders:
+    """The models and agents that answer."""
+    responders: Responders = request.app.state.responders
+    return responders
 
 
 async def parse(request: Request, kind: type[Body]) -> Body:

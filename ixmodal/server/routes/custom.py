@@ -9,8 +9,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Mount, Route
 
-from ixmodal.agents.custom_spec import CustomEndpoint
 from ixmodal.errors import SpecError
+from ixmodal.spec_endpoints import CustomEndpoint
 
 
 def routes(

@@ -9,18 +9,28 @@ from starlette.responses import Response
 
 from ixmodal.runtime import ServedModel
 from ixmodal.server.json import JSONResponse
-from ixmodal.server.routes.common import runtime_of
+from ixmodal.server.routes.common import responders_of, runtime_of
 
 
 async def list_models(request: Request) -> Response:
-    """All models of the spec, in its order."""
+    """All models of the spec, in its order, then its agents."""
     models = [_describe(served) for served in runtime_of(request).models.values()]
-    return JSONResponse({"object": "list", "data": models})
+    agents = [_describe_agent(request, id) for id in responders_of(request).agents]
+    return JSONResponse({"object": "list", "data": models + agents})
 
 
 async def get_model(request: Request) -> Response:
     """One model. 404 if the spec has none of that id."""
-    return JSONResponse(_describe(runtime_of(request).find(request.path_params["model"])))
+    name = request.path_params["model"]
+    if name in responders_of(request).agents:
+        return JSONResponse(_describe_agent(request, name))
+    return JSONResponse(_describe(runtime_of(request).find(name)))
+
+
+def _describe_agent(request: Request, id: str) -> dict[str, Any]:
+    responders = responders_of(request)
+    shown = {"id": id, "object": "model", "created": responders.created, "owned_by": "ixmodal"}
+    return shown | {"agent_of": responders.agents[id].spec.model}
 
 
 def _describe(served: ServedModel) -> dict[str, Any]:

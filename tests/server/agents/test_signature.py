@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from ixmodal.agents.signature import Signature, explain, read_docstring
-from ixmodal.agents.tools import Tool
-from tests.agents import toolbox
+from ixmodal.server.agents.signature import Signature, explain, read_docstring
+from ixmodal.server.agents.tools import Tool
+from tests.server.agents import toolbox
 
 
 def words(function: Any, arguments: str) -> str:
@@ -18,7 +18,7 @@ def words(function: Any, arguments: str) -> str:
 
 
 def test_a_schema_comes_from_hints_and_docstring() -> None:
-    assert Tool.load("tests.agents.toolbox:weather").definition == {
+    assert Tool.load("tests.server.agents.toolbox:weather").definition == {
         "type": "function",
         "function": {
             "name": "weather",

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.agents import toolbox
+from tests.server.agents import toolbox
 
 
 @pytest.fixture(autouse=True)

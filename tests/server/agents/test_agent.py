@@ -6,13 +6,13 @@ from contextlib import aclosing
 
 import pytest
 
-from ixmodal.agents.agent import Agent
-from ixmodal.agents.spec import AgentSpec
 from ixmodal.engine.request import Constraint, SamplingParams, TokenLogprob, Usage
 from ixmodal.errors import BusyError, ContextLengthError, DeadlineError, EngineDeadError
+from ixmodal.server.agents.agent import Agent
 from ixmodal.server.turns import ReasoningDelta, TextDelta, ToolCallDelta, TurnEnd, TurnEvent, TurnRequest, TurnStarted
-from tests.agents import toolbox
-from tests.agents.helpers import Script, Turns, agent, ask, calls, run, says, text_of
+from ixmodal.spec_agents import AgentSpec
+from tests.server.agents import toolbox
+from tests.server.agents.helpers import Script, Turns, agent, ask, calls, run, says, text_of
 
 
 async def test_without_calls_it_answers_like_the_model() -> None:

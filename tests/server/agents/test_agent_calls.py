@@ -9,8 +9,8 @@ import pytest
 from ixmodal.engine.request import Usage
 from ixmodal.errors import DeadlineError, InvalidRequestError, SpecError
 from ixmodal.server.turns import ToolCallDelta, ToolChoice, TurnEnd
-from tests.agents import toolbox
-from tests.agents.helpers import Turns, agent, ask, calls, results, run, says, text_of
+from tests.server.agents import toolbox
+from tests.server.agents.helpers import Turns, agent, ask, calls, results, run, says, text_of
 
 
 async def result_of(tool: str, arguments: Any = "{}", **fields: Any) -> str:

@@ -14,11 +14,11 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import to_json
 
-from ixmodal.agents.signature import Signature, explain
-from ixmodal.agents.workers import Workers
 from ixmodal.errors import SpecError
+from ixmodal.server.agents.signature import Signature, explain
+from ixmodal.server.agents.workers import Workers
 
-logger = logging.getLogger("ixmodal.agents")
+logger = logging.getLogger("ixmodal.server.agents")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _NOTE = "\n[cut: the first {shown} of {total} bytes]"
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import msgspec
 
-from ixmodal.agents.reply import Call, Reply, Step
-from ixmodal.agents.spec import AgentSpec
-from ixmodal.agents.tools import Tool, ToolLimits, load_tools
-from ixmodal.agents.workers import Workers
 from ixmodal.engine.request import SamplingParams, Usage
 from ixmodal.errors import BusyError, ContextLengthError, DeadlineError, InvalidRequestError
+from ixmodal.server.agents.reply import Call, Reply, Step
+from ixmodal.server.agents.tools import Tool, ToolLimits, load_tools
+from ixmodal.server.agents.workers import Workers
 from ixmodal.server.turns import TextDelta, ToolChoice, TurnEnd, TurnEvent, TurnReason, TurnRequest
+from ixmodal.spec_agents import AgentSpec
 
 Turn = Callable[[TurnRequest], AsyncGenerator[TurnEvent, None]]
 """How a model answers a conversation: `run_turn`, bound to its engine."""

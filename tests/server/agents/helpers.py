@@ -7,10 +7,10 @@ import json
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
-from ixmodal.agents.agent import Agent
-from ixmodal.agents.spec import AgentSpec
 from ixmodal.engine.request import SamplingParams, Usage
+from ixmodal.server.agents.agent import Agent
 from ixmodal.server.turns import TextDelta, ToolCallDelta, ToolChoice, TurnEnd, TurnEvent, TurnRequest, TurnStarted
+from ixmodal.spec_agents import AgentSpec
 
 Script = list[TurnEvent | Exception]
 
@@ -55,7 +55,7 @@ def calls(*made: tuple[str, Any], text: str = "", tokens: int = 3) -> Script:
 
 
 def agent(turns: Turns, *tools: str, timeout: float = 20, **fields: Any) -> Agent:
-    paths = tuple(f"tests.agents.toolbox:{tool}" for tool in tools)
+    paths = tuple(f"tests.server.agents.toolbox:{tool}" for tool in tools)
     return Agent.load(AgentSpec("helper", model="demo", tools=paths, **fields), turns, timeout=timeout)
 
 

@@ -8,16 +8,16 @@ import time
 
 import pytest
 
-from ixmodal.agents.tools import Tool, ToolLimits, cut, load_tools
-from ixmodal.agents.workers import Workers
 from ixmodal.errors import SpecError
-from tests.agents import toolbox
+from ixmodal.server.agents.tools import Tool, ToolLimits, cut, load_tools
+from ixmodal.server.agents.workers import Workers
+from tests.server.agents import toolbox
 
 
 async def call(
     name: str, arguments: str = "{}", *, timeout: float = 5, size: int = 1000, workers: Workers | None = None
 ) -> str:
-    tool = Tool.load(f"tests.agents.toolbox:{name}")
+    tool = Tool.load(f"tests.server.agents.toolbox:{name}")
     return await tool.call(arguments, workers or Workers(4), ToolLimits(timeout, size))
 
 
@@ -116,7 +116,7 @@ async def test_an_async_tool_that_hangs_is_cancelled() -> None:
 
 
 async def test_an_async_tool_that_ignores_its_cancellation_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ixmodal.agents.workers._GRACE", 0.05)
+    monkeypatch.setattr("ixmodal.server.agents.workers._GRACE", 0.05)
     workers = Workers(1)
     began = time.monotonic()
     assert "did not end" in await call("stubborn", '{"seconds": 0.6}', timeout=0.05, workers=workers)
@@ -164,23 +164,27 @@ async def test_a_thread_may_outlive_its_loop() -> None:
         ("Kit", "it is a type, not a function"),
         ("NUMBER", "it is a int, not a function"),
         ("näme", "models know names of up to 64 ASCII letters"),
-        ("missing", "can't be imported: module 'tests.agents.toolbox' has no attribute 'missing'; write module:"),
+        (
+            "missing",
+            "can't be imported: module 'tests.server.agents.toolbox' has no attribute 'missing'; write module:",
+        ),
     ],
 )
 def test_what_can_not_be_a_tool_is_refused_when_loaded(name: str, problem: str) -> None:
     with pytest.raises(SpecError) as caught:
-        load_tools([f"tests.agents.toolbox:{name}"], "helper")
+        load_tools([f"tests.server.agents.toolbox:{name}"], "helper")
     assert caught.value.message.startswith("the agent helper is not a valid spec:\n")
-    assert f"tools.0: tests.agents.toolbox:{name}: {problem}" in caught.value.message
+    assert f"tools.0: tests.server.agents.toolbox:{name}: {problem}" in caught.value.message
 
 
 def test_import_errors_are_told_in_a_line_each() -> None:
-    paths = ["no_such_module:f", "tests.agents.broken_toolbox:f", "tests.agents.toolbox:weather"]
+    paths = ["no_such_module:f", "tests.server.agents.broken_toolbox:f", "tests.server.agents.toolbox:weather"]
     with pytest.raises(SpecError) as caught:
-        load_tools([*paths, "tests.agents.other_toolbox:weather"], "helper")
+        load_tools([*paths, "tests.server.agents.other_toolbox:weather"], "helper")
     first, second, third = caught.value.problems
     assert "no_such_module:f: can't be imported: No module named 'no_such_module'" in first
     assert "RuntimeError: no such device" in second
     assert third == (
-        "tools.3: tests.agents.other_toolbox:weather: another tool has the name weather; rename one of the functions"
+        "tools.3: tests.server.agents.other_toolbox:weather: another tool has the name weather; "
+        "rename one of the functions"
     )
