@@ -13,11 +13,13 @@ import pytest
 from openai.types.chat.completion_create_params import CompletionCreateParamsBase as ChatParams
 from openai.types.completion_create_params import CompletionCreateParamsBase as TextParams
 from openai.types.embedding_create_params import EmbeddingCreateParams
+from openai.types.responses.response_create_params import ResponseCreateParamsBase as ResponsesParams
 from pydantic import BaseModel
 
 from ixmodal.server.protocol.chat import ChatRequest
 from ixmodal.server.protocol.completions import CompletionRequest
 from ixmodal.server.protocol.embeddings import EmbeddingRequest
+from ixmodal.server.protocol.responses.request import ResponsesRequest
 from tests.support.server import DEMO, ROOT, Server, serve
 from tools.random_model import SHAPES, write_random_llama
 
@@ -25,6 +27,7 @@ FAMILIES: list[tuple[Any, type[BaseModel]]] = [
     (ChatParams, ChatRequest),
     (TextParams, CompletionRequest),
     (EmbeddingCreateParams, EmbeddingRequest),
+    (ResponsesParams, ResponsesRequest),
 ]
 API = (ROOT / "docs/api.md").read_text("utf-8")
 
@@ -44,10 +47,11 @@ def test_the_table_names_every_field(_params: Any, request_type: type[BaseModel]
 
 
 def test_the_table_says_which_fields_have_no_effect() -> None:
-    section = API.split("## Chat and text completions")[1].split("\n## ")[0]
-    rows = [line for line in section.splitlines() if line.startswith("|") and "| no effect" in line]
-    named = {name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])}
-    assert named == ChatRequest.without_effect
+    for title, request_type in (("Chat and text completions", ChatRequest), ("Responses", ResponsesRequest)):
+        section = API.split(f"## {title}\n")[1].split("\n## ")[0]
+        rows = [line for line in section.splitlines() if line.startswith("|") and "| no effect" in line]
+        named = {name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])}
+        assert named == request_type.without_effect
 
 
 @pytest.mark.parametrize("name", sorted(ChatRequest.refused))

@@ -92,12 +92,23 @@ class ResponsesRequest(SamplingFields):
     """The body. Null means unset; those fields without effect are listed in docs/api.md."""
 
     refused: ClassVar[dict[str, tuple[Any, ...]]] = {
+        "access_programs": (),
         "background_options": (),
         "context_management": (),
+        "image": (),
         "max_tokens": (),
         "moderation": (),
         "n": (1,),
         "prompt": (),
+    }
+    without_effect: ClassVar[frozenset[str]] = SamplingFields.without_effect | {
+        "max_tool_calls",
+        "prompt_cache_key",
+        "prompt_cache_options",
+        "prompt_cache_retention",
+        "reasoning",
+        "safety_identifier",
+        "service_tier",
     }
     input: InputItems | None = None
     instructions: str | None = None
