@@ -96,10 +96,10 @@ class Sequence:
         logprobs = None if wanted is None else log_softmax(logits)
         token = self._sampler.sample(logits, self._mask)
         self.completion_tokens += 1
-        if token in self._stop_ids:
-            return self._end(FinishReason.STOP)
         if logprobs is not None:
             self._told.push(describe(logprobs, token, wanted or 0, self._vocabulary))
+        if token in self._stop_ids:
+            return self._end(FinishReason.STOP)
         text = self._detokenizer.push(self._shown.get(token) or self._vocabulary.piece(token))
         complete = self._mask is not None and self._mask.advance(token)
         if self._detokenizer.stopped:

@@ -29,6 +29,7 @@ class Stream:
         self._logprobs: list[TokenLogprob] = []
         self._prompt_logprobs: tuple[TokenLogprob, ...] = ()
         self._usage = Usage()
+        self._opening: Usage | None = None
         self._reason: FinishReason | None = None
         self._error: IxmodalError | None = None
         self._news = asyncio.Event()
@@ -42,6 +43,7 @@ class Stream:
         """Take a frame of this generation."""
         if isinstance(message, Started):
             self._usage = Usage(message.prompt_tokens, 0, message.cached_tokens, message.dropped_messages)
+            self._opening = self._usage
         elif isinstance(message, PromptRead):
             self._prompt_logprobs = message.logprobs
         elif isinstance(message, Refused | Failed):
@@ -63,6 +65,12 @@ class Stream:
     async def next(self) -> Output:
         """What arrived since the last call; waits for something. Raises the error with which the generation ended."""
         await self._news.wait()
+        if self._opening is not None:
+            # Told alone, whatever else has come: the first output is about the prompt.
+            opening, self._opening = self._opening, None
+            if not (self._text or self._prompt_logprobs or self.ended):
+                self._news.clear()
+            return Output("", opening)
         self._news.clear()
         text = "".join(self._text)
         self._text.clear()

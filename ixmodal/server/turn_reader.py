@@ -28,7 +28,8 @@ class TurnReader:
 
     def read(self, output: Output) -> Iterator[TurnEvent]:
         """The events of the next output. Log-probabilities go with the text that they belong to, or before it."""
-        self._logprobs += output.logprobs
+        # The end of a turn has a log-probability but adds nothing to the text: chat does not show it.
+        self._logprobs += tuple(entry for entry in output.logprobs if entry.piece)
         ended = output.finish_reason is not None
         for event in self._parse(output.text, ended=ended):
             yield from self._show(event)

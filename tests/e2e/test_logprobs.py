@@ -124,3 +124,23 @@ def test_best_of_returns_the_likeliest(client: OpenAI) -> None:
     assert best.choices[0].text == every[int(np.argmax(means))].text
     assert best.choices[0].logprobs is None
     assert best.usage.completion_tokens > 6
+
+
+def test_the_end_token_is_listed_so_that_harnesses_can_cut_it_off(lenient: OpenAI) -> None:
+    """lm-evaluation-harness asks for one token and drops the last entry: there must be one, whatever it is."""
+    for prompt in ("The capital of France is Paris.", "Hello", "one two"):
+        answer = lenient.completions.create(model="demo", prompt=prompt, echo=True, logprobs=1, max_tokens=1)
+        shown = answer.choices[0].logprobs
+        assert shown is not None
+        assert answer.usage is not None
+        assert len(shown.tokens or []) == answer.usage.total_tokens - 1  # all but the BOS, the end included
+
+
+def test_chat_does_not_list_the_end(client: OpenAI) -> None:
+    answer = client.chat.completions.create(
+        model="demo", messages=[{"role": "user", "content": QUESTION}], temperature=0, logprobs=True
+    )
+    shown = answer.choices[0].logprobs
+    assert shown is not None
+    assert answer.usage is not None
+    assert len(shown.content or []) == answer.usage.completion_tokens - 1

@@ -28,6 +28,7 @@ async def test_what_arrives_while_the_reader_lags_is_merged() -> None:
     for number, letter in enumerate("你好吗", 1):
         stream.put(Delta(1, letter, number))
     stream.put(Finished(1, "!", 4, FinishReason.LENGTH))
+    assert await stream.next() == Output("", Usage(5, 0, 0))  # the first is about the prompt alone
     assert await stream.next() == Output("你好吗!", Usage(5, 4, 0), FinishReason.LENGTH)
 
 
