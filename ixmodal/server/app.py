@@ -84,7 +84,8 @@ def create_app(runtime: Runtime) -> Starlette:
 
     store = choose_store(runtime.spec)
     state = runtime.spec.state
-    service = ResponseService(runtime, store, run_turn, max_background=state.max_background)
+    responders = Responders(runtime, run_turn)
+    service = ResponseService(runtime.spec.limits, store, responders, max_background=state.max_background)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -101,7 +102,7 @@ def create_app(runtime: Runtime) -> Starlette:
         lifespan=lifespan,
     )
     app.state.runtime = runtime
-    app.state.responders = Responders(runtime, run_turn)
+    app.state.responders = responders
     app.state.responses = service
     app.state.conversations = ConversationService(store, runtime.spec.limits.max_messages)
     return app

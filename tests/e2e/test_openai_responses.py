@@ -19,9 +19,11 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Route
 
+from ixmodal.errors import IxmodalError
 from ixmodal.runtime import Runtime
 from ixmodal.server.errors import HTTPError, handle
 from ixmodal.server.guard import GuardMiddleware, IdentityMiddleware
+from ixmodal.server.responders import Responders
 from ixmodal.server.responses.conversations import ConversationService
 from ixmodal.server.responses.service import ResponseService
 from ixmodal.server.routes import conversations, responses
@@ -39,7 +41,12 @@ SLOW = "!slow=0.02 say:" + "abcdefghij" * 20
 def build() -> Starlette:
     """The server that these tests start, its store where the environment says."""
     runtime = Runtime(load_spec(), open_scripted)
-    service = ResponseService(runtime, SqliteStore(Path(os.environ["TEST_STORE"])), run_turn, flush_interval=0.05)
+    service = ResponseService(
+        runtime.spec.limits,
+        SqliteStore(Path(os.environ["TEST_STORE"])),
+        Responders(runtime, run_turn),
+        flush_interval=0.05,
+    )
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -52,7 +59,7 @@ def build() -> Starlette:
     app = Starlette(
         routes=[*responses.ROUTES, *conversations.ROUTES, Route("/health", health), Route("/readyz", readyz)],
         middleware=[Middleware(IdentityMiddleware), Middleware(GuardMiddleware, limits=runtime.spec.limits)],
-        exception_handlers={HTTPError: handle, Exception: handle},
+        exception_handlers={IxmodalError: handle, HTTPError: handle, Exception: handle},
         lifespan=lifespan,
     )
     app.state.runtime = runtime

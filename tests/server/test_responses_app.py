@@ -25,6 +25,7 @@ from ixmodal.engine.request import TokenLogprob, Usage
 from ixmodal.errors import BusyError, ContextLengthError, EngineError, IxmodalError, ModelNotFoundError
 from ixmodal.runtime import Runtime
 from ixmodal.server.errors import HTTPError, handle
+from ixmodal.server.responders import Responders
 from ixmodal.server.responses.conversations import ConversationService
 from ixmodal.server.responses.service import ResponseService
 from ixmodal.server.routes import conversations, responses
@@ -110,7 +111,7 @@ def build(fake: Fake, store: Store, **options: Any) -> Starlette:
         return SimpleNamespace(engine=None, model=SimpleNamespace(id=model))
 
     runtime = cast("Runtime", SimpleNamespace(spec=spec, find=find))
-    service = ResponseService(runtime, store, fake.turn, **{"flush_interval": 0.02, **options})
+    service = ResponseService(limits, store, Responders(runtime, fake.turn), **{"flush_interval": 0.02, **options})
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:

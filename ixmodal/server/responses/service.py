@@ -9,18 +9,18 @@ from contextlib import suppress
 from typing import Any
 
 from ixmodal.errors import BusyError, EngineNotReadyError
-from ixmodal.runtime import Runtime
 from ixmodal.server.errors import HTTPError
 from ixmodal.server.protocol.responses.answers import Response, new_response
 from ixmodal.server.protocol.responses.items import Item
 from ixmodal.server.protocol.responses.messages import to_messages
 from ixmodal.server.protocol.responses.request import ResponsesRequest
-from ixmodal.server.responders import Responders, RunTurn
+from ixmodal.server.responders import Responders
 from ixmodal.server.responses.attempts import attempts
 from ixmodal.server.responses.context import Context, not_found, to_entries
 from ixmodal.server.responses.record import Record, append_log, bury, read_log, to_record
 from ixmodal.server.responses.run import Run, Save
 from ixmodal.server.store import Store, StoreError
+from ixmodal.spec import Limits
 
 logger = logging.getLogger("ixmodal.server")
 _POLL = 0.25
@@ -30,21 +30,27 @@ class ResponseService:
     """All responses of a server. Lives on one event loop, from `start` to `stop`."""
 
     def __init__(
-        self, runtime: Runtime, store: Store, turn: RunTurn, *, max_background: int = 64, flush_interval: float = 1.0
+        self,
+        limits: Limits,
+        store: Store,
+        responders: Responders,
+        *,
+        max_background: int = 64,
+        flush_interval: float = 1.0,
     ) -> None:
         """Compose the parts; nothing runs yet.
 
         Args:
-            runtime: its models answer.
+            limits: bounds of every request.
             store: keeps responses and conversations.
-            turn: makes the events of one turn.
+            responders: the models and agents that answer.
             max_background: responses that may wait or run in the background.
             flush_interval: seconds after which events of background responses are kept at the latest.
         """
         self.store = store
-        self.context = Context(store, runtime.spec.limits.max_messages)
-        self._runtime = runtime
-        self._responders = Responders(runtime, turn)
+        self.context = Context(store, limits.max_messages)
+        self._limits = limits
+        self._responders = responders
         self._max_background = max_background
         self._flush_interval = flush_interval
         self._runs: dict[str, Run] = {}
@@ -74,7 +80,7 @@ class ResponseService:
             HTTPError: the request refers to what isn't there, or is over a limit.
             IxmodalError: the model is unknown or can't answer.
         """
-        limits = self._runtime.spec.limits
+        limits = self._limits
         body.check(limits)
         responder = self._responders.find(body.model)
         before = await self.context.before(body)
