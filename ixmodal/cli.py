@@ -87,6 +87,7 @@ def pull(spec: Spec = None) -> None:
                 path = fetch(
                     model,
                     weights_directory(declared),
+                    # mypy infers no types for a lambda with a default, which binds this turn of the loop.
                     lambda done, total, task=task: bar.update(task, completed=done, total=total),  # type: ignore[misc]
                     timeout=declared.limits.download_timeout,
                 )

@@ -72,6 +72,7 @@ def explain(error: ValidationError) -> str:
 
 def _explain_one(item: Any) -> str:
     if item["type"] == "json_invalid":
+        # pydantic types the details of an error as Any.
         return item["msg"].replace("Invalid JSON", "they are not valid JSON")  # type: ignore[no-any-return]
     path = ".".join(str(part) for part in item["loc"]) or "they"
     if item["type"] == "extra_forbidden":
@@ -121,7 +122,7 @@ def _check(parameter: inspect.Parameter, hints: dict[str, Any]) -> None:
         raise ValueError(f"its argument `{parameter.name}` has no type hint; write `{parameter.name}: str`, say")
     if isinstance(parameter.default, FieldInfo):
         name = parameter.name
-        raise ValueError(f"its argument `{name}` has a Field as default; write Annotated[…, Field(…)]")  # noqa: TRY004
+        raise ValueError(f"its argument `{name}` has a Field as default; write Annotated[…, Field(…)]")  # noqa: TRY004  # all load errors are one kind
 
 
 def _field(parameter: inspect.Parameter, description: str | None) -> Any:

@@ -63,7 +63,7 @@ class Workers:
         found: Callable[[], Result]
         try:
             result = function()
-            found = lambda: result  # noqa: E731
+            found = lambda: result  # noqa: E731  # a value to hand over
         except BaseException as error:  # noqa: BLE001  # carried over to the waiting task
             found = _raiser(error)
         with suppress(RuntimeError):  # the loop is closed: nobody waits

@@ -55,11 +55,6 @@ class Run:
         """The log so far, with the last events that may not be visible yet."""
         return self._assembler.frames
 
-    @property
-    def is_done(self) -> bool:
-        """True once everything is visible and kept."""
-        return self._task.done()
-
     def on_done(self, call: Callable[[], object]) -> None:
         """Have something called when it is done."""
         self._task.add_done_callback(lambda _task: call())
