@@ -7,10 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ixmodal.errors import IxmodalError, SpecError
-    from ixmodal.spec import App, Endpoint, Image, Limits, Model, Scaling, State, Volume
-    from ixmodal.spec_agents import AgentSpec
-    from ixmodal.spec_endpoints import CustomEndpoint
-    from ixmodal.spec_sources import load_spec
+    from ixmodal.spec import (
+        AgentSpec,
+        App,
+        CustomEndpoint,
+        Endpoint,
+        Image,
+        Limits,
+        Model,
+        Scaling,
+        State,
+        Volume,
+    )
+    from ixmodal.spec.sources import load_spec
 
 __all__ = [
     "AgentSpec",
@@ -29,11 +38,9 @@ __all__ = [
 ]
 __version__ = "0.1.0"
 _HOMES = {
-    "AgentSpec": "spec_agents",
-    "CustomEndpoint": "spec_endpoints",
     "IxmodalError": "errors",
     "SpecError": "errors",
-    "load_spec": "spec_sources",
+    "load_spec": "spec.sources",
 }
 
 

@@ -14,7 +14,7 @@ from starlette.applications import Starlette
 from ixmodal.errors import IxmodalError
 from ixmodal.runtime import Runtime
 from ixmodal.server.app import create_app
-from ixmodal.spec_sources import load_spec
+from ixmodal.spec.sources import load_spec
 
 
 def _build() -> Starlette:

@@ -13,7 +13,7 @@ import tomllib
 import pytest
 
 from ixmodal import App
-from ixmodal.spec_sources import load_spec, parse_spec
+from ixmodal.spec.sources import load_spec, parse_spec
 from tests.support.server import ROOT, Server
 
 README = (ROOT / "README.md").read_text("utf-8")

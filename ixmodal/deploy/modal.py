@@ -24,7 +24,7 @@ from ixmodal.errors import IxmodalError, SpecError
 from ixmodal.runtime import Runtime
 from ixmodal.server.app import create_app
 from ixmodal.spec import SECRET_PREFIX, App, Model
-from ixmodal.spec_sources import KEYS_VARIABLE, SPEC_VARIABLE, load_spec
+from ixmodal.spec.sources import KEYS_VARIABLE, SPEC_VARIABLE, load_spec
 from ixmodal.weights import Progress, fetch, weights_directory
 
 logger = logging.getLogger("ixmodal")

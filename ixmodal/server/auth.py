@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ixmodal.errors import SpecError
 from ixmodal.server.errors import HTTPError
 from ixmodal.spec import SECRET_PREFIX, Endpoint
-from ixmodal.spec_sources import KEYS_VARIABLE
+from ixmodal.spec.sources import KEYS_VARIABLE
 
 PUBLIC_PATHS = frozenset({"/health", "/healthz", "/readyz"})
 _ENV_PREFIX = "env:"

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 
 from ixmodal.errors import WeightsError
 from ixmodal.spec import App, Model
-from ixmodal.spec_sources import WEIGHTS_VARIABLE
+from ixmodal.spec.sources import WEIGHTS_VARIABLE
 from ixmodal.weights import checksums
 from ixmodal.weights.checksums import verify
 from ixmodal.weights.job import Job, Progress

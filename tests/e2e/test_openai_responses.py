@@ -30,7 +30,7 @@ from ixmodal.server.routes import conversations, responses
 from ixmodal.server.routes.health import health, readyz
 from ixmodal.server.store import SqliteStore
 from ixmodal.server.turns import run_turn
-from ixmodal.spec_sources import load_spec
+from ixmodal.spec.sources import load_spec
 from tests.support.scripted import open_scripted
 from tests.support.server import Server, serve, wait_for
 

@@ -13,7 +13,7 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from ixmodal.errors import SpecError
 from ixmodal.server.app import OTHER_ROUTES, V1_ROUTES
 from ixmodal.server.routes.custom import routes
-from ixmodal.spec_endpoints import CustomEndpoint
+from ixmodal.spec.custom_endpoints import CustomEndpoint
 
 ROUTES = [*V1_ROUTES, *OTHER_ROUTES]
 

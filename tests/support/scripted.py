@@ -9,7 +9,7 @@ from ixmodal.engine.messages import Load
 from ixmodal.runtime import Progress, Runtime
 from ixmodal.server.app import create_app
 from ixmodal.spec import App, Model
-from ixmodal.spec_sources import load_spec
+from ixmodal.spec.sources import load_spec
 
 
 async def open_scripted(model: Model, spec: App, _progress: Progress) -> EngineClient:

@@ -16,7 +16,7 @@ from ixmodal.server.agents.reply import Call, Reply, Step
 from ixmodal.server.agents.tools import Tool, ToolLimits, load_tools
 from ixmodal.server.agents.workers import Workers
 from ixmodal.server.turns import TextDelta, ToolChoice, TurnEnd, TurnEvent, TurnReason, TurnRequest
-from ixmodal.spec_agents import AgentSpec
+from ixmodal.spec.agents import AgentSpec
 
 Turn = Callable[[TurnRequest], AsyncGenerator[TurnEvent, None]]
 """How a model answers a conversation: `run_turn`, bound to its engine."""

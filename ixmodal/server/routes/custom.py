@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Mount, Route
 
 from ixmodal.errors import SpecError
-from ixmodal.spec_endpoints import CustomEndpoint
+from ixmodal.spec.custom_endpoints import CustomEndpoint
 
 
 def routes(

@@ -10,7 +10,7 @@ from typing import Any
 from ixmodal.engine.request import SamplingParams, Usage
 from ixmodal.server.agents.agent import Agent
 from ixmodal.server.turns import TextDelta, ToolCallDelta, ToolChoice, TurnEnd, TurnEvent, TurnRequest, TurnStarted
-from ixmodal.spec_agents import AgentSpec
+from ixmodal.spec.agents import AgentSpec
 
 Script = list[TurnEvent | Exception]
 

@@ -10,7 +10,7 @@ from ixmodal.engine.request import Constraint, SamplingParams, TokenLogprob, Usa
 from ixmodal.errors import BusyError, ContextLengthError, DeadlineError, EngineDeadError
 from ixmodal.server.agents.agent import Agent
 from ixmodal.server.turns import ReasoningDelta, TextDelta, ToolCallDelta, TurnEnd, TurnEvent, TurnRequest, TurnStarted
-from ixmodal.spec_agents import AgentSpec
+from ixmodal.spec.agents import AgentSpec
 from tests.server.agents import toolbox
 from tests.server.agents.helpers import Script, Turns, agent, ask, calls, run, says, text_of
 

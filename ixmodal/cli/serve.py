@@ -1,4 +1,4 @@
-"""The command line: `ixmodal serve` and `ixmodal pull`."""
+"""`ixmodal serve`."""
 
 from __future__ import annotations
 
@@ -9,37 +9,21 @@ from typing import Annotated
 
 import typer
 import uvicorn
-from rich.console import Console
 from rich.logging import RichHandler
 from rich.panel import Panel
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 
 from ixmodal import __version__
+from ixmodal.cli.terminal import Spec, console, errors, failure
 from ixmodal.errors import IxmodalError
 from ixmodal.runtime import Runtime
 from ixmodal.server.app import create_app
 from ixmodal.server.auth import resolve_keys
 from ixmodal.spec import App
-from ixmodal.spec_sources import load_spec
-from ixmodal.weights import fetch, weights_directory
+from ixmodal.spec.sources import load_spec
 from ixmodal.weights.places import shown
 
-main = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-console = Console()
-errors = Console(stderr=True)
-Spec = Annotated[str | None, typer.Argument(help="A .toml or .json file, or module:attribute; unset: IXMODAL_SPEC.")]
 
-
-@main.callback(invoke_without_command=True)
-def root(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
-    """Serve open language models from GGML weights, here or on cloud GPUs, from one declaration."""
-    if version:
-        console.print(__version__, highlight=False)
-        raise typer.Exit
-
-
-@main.command()
 def serve(
     spec: Spec = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
@@ -55,7 +39,7 @@ def serve(
         runtime.check()
         app = create_app(runtime)
     except IxmodalError as error:
-        raise _failure(error) from None
+        raise failure(error) from None
     _introduce(runtime.spec, host, port)
     grace = max(1, round(runtime.spec.limits.drain_timeout))
     server = uvicorn.Server(
@@ -73,38 +57,7 @@ def serve(
     except KeyboardInterrupt:
         console.print("Stopped.")
     if failures:
-        raise _failure(failures[0])
-
-
-@main.command()
-def pull(spec: Spec = None) -> None:
-    """Download and verify the weights of a spec's models."""
-    try:
-        declared = load_spec(spec)
-        for model in declared.models:
-            with _progress() as bar:
-                task = bar.add_task(model.id, total=None)
-                path = fetch(
-                    model,
-                    weights_directory(declared),
-                    # mypy infers no types for a lambda with a default, which binds this turn of the loop.
-                    lambda done, total, task=task: bar.update(task, completed=done, total=total),  # type: ignore[misc]
-                    timeout=declared.limits.download_timeout,
-                )
-            console.print(f"[green]✓[/green] {model.id}: {path}", soft_wrap=True, highlight=False)
-    except IxmodalError as error:
-        raise _failure(error) from None
-
-
-def _failure(error: IxmodalError) -> typer.Exit:
-    errors.print(f"[bold red]error:[/bold red] {error.message}", soft_wrap=True, highlight=False)
-    return typer.Exit(1)
-
-
-def _progress() -> Progress:
-    name = TextColumn("{task.description}")
-    figures = DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
-    return Progress(name, BarColumn(), *figures, console=console, transient=True)
+        raise failure(failures[0])
 
 
 def _introduce(spec: App, host: str, port: int) -> None:

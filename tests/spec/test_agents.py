@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from ixmodal.spec_agents import AgentSpec, check_agents
+from ixmodal.spec.agents import AgentSpec, check_agents
 
 
 def test_an_agent_has_bounds_by_default() -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints, field_validator
 
-from ixmodal.declared import Declared, ModelId
+from ixmodal.spec.declared import Declared, ModelId
 
 ToolPath = Annotated[
     str,

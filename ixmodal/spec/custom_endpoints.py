@@ -8,7 +8,7 @@ from typing import Literal, Self
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 
-from ixmodal.declared import Declared
+from ixmodal.spec.declared import Declared
 
 MAX_BODY_BYTES = 1_048_576
 NO_CONTENT = (204, 205, 304)

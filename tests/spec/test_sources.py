@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ixmodal import App, Endpoint, Limits, Model, Scaling, SpecError, load_spec
-from ixmodal.spec_sources import parse_spec
+from ixmodal.spec.sources import parse_spec
 
 DECLARED = App(
     name="one",

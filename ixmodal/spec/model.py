@@ -1,0 +1,74 @@
+"""The declaration of a model: where its weights come from and how it is loaded."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from ixmodal.spec.declared import Declared, ModelId, Sha256
+
+SOURCE_SCHEMES = ("hf://", "https://", "file://", "package://")
+
+
+class Model(Declared):
+    """One language model: where its weights come from and how it is loaded."""
+
+    id: ModelId = Field(description="The id that clients send as `model`.")
+    source: str = Field(
+        "package://demo",
+        description="hf://owner/repo, https://host/path/file.gguf, file:///absolute/file.gguf or package://demo.",
+    )
+    file: str | None = Field(None, description="File within an hf:// repository.")
+    revision: str | None = Field(None, description="Commit, tag or branch of an hf:// repository; pin a commit.")
+    sha256: Sha256 | None = Field(None, description="Checksum the file must have, 64 hexadecimal digits.")
+    context_length: int | None = Field(
+        None, ge=16, le=1_048_576, description="Tokens of prompt and answer together; unset: what the file says."
+    )
+    slots: int = Field(2, ge=1, le=64, description="Requests generated at the same time, each with its own cache.")
+    batch_size: int = Field(64, ge=1, le=4096, description="Prompt tokens evaluated before other slots get a turn.")
+    threads: int | None = Field(
+        None, ge=1, le=256, description="CPU threads; unset: one for small models, else all cores but one."
+    )
+    gpu_layers: int | Literal["all"] = Field(0, description="Layers to offload to the GPU, or `all`.")
+    mmap: bool = Field(True, description="Map the file, so that slots share one copy of the weights in memory.")
+    mlock: bool = Field(False, description="Lock the weights into memory.")
+    chat_template: str | None = Field(
+        None, max_length=65_536, description="Jinja chat template for a file that carries none, or instead of its own."
+    )
+    aliases: tuple[ModelId, ...] = Field((), max_length=16, description="Other ids by which clients may ask for it.")
+    pooling: Literal["last", "mean"] = Field(
+        "last", description="How embeddings are pooled: the last token's, or the mean over all, token by token."
+    )
+    warm_up: bool = Field(True, description="Evaluate one token before the model counts as ready.")
+
+    def __init__(self, id: str | None = None, /, **fields: Any) -> None:
+        super().__init__(**({"id": id} if id is not None else {}), **fields)
+
+    @field_validator("gpu_layers")
+    @classmethod
+    def _layers(cls, layers: int | str) -> int | str:
+        if isinstance(layers, int) and not 0 <= layers <= 1000:
+            raise ValueError('write 0 to 1000, or "all"')
+        return layers
+
+    @field_validator("source")
+    @classmethod
+    def _scheme(cls, source: str) -> str:
+        if not source.startswith(SOURCE_SCHEMES):
+            raise ValueError(f"write one of {', '.join(SOURCE_SCHEMES)} followed by the place")
+        return source
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        is_hub = self.source.startswith("hf://")
+        if is_hub and self.source.removeprefix("hf://").count("/") != 1:
+            raise ValueError("an hf:// source is hf://owner/repo; put the file's name into `file`")
+        if is_hub and not self.file:
+            raise ValueError("an hf:// source needs `file`, the name of the .gguf in the repository")
+        if not is_hub and (self.file or self.revision):
+            raise ValueError("`file` and `revision` belong to hf:// sources only; leave them out")
+        if self.file and (self.file.startswith("/") or ".." in PurePosixPath(self.file).parts):
+            raise ValueError("`file` is a path within the repository: no leading / and no ..")
+        return self

@@ -1,0 +1,18 @@
+"""The declaration of what is kept between requests."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from ixmodal.spec.declared import Declared
+
+
+class State(Declared):
+    """What is kept between requests: responses and conversations."""
+
+    path: str | None = Field(
+        None, description="SQLite file, or `memory`; unset: a file in the user's state directory, shared by processes."
+    )
+    max_count: int = Field(10_000, ge=1, le=10_000_000, description="Responses, and conversations, kept at most.")
+    max_age: float = Field(2_592_000, gt=0, le=315_360_000, description="Seconds since its last use that one is kept.")
+    max_background: int = Field(64, ge=0, le=10_000, description="Background responses that may run or wait.")
