@@ -19,6 +19,9 @@ class Limits(Declared):
     max_choices: int = Field(8, ge=1, le=128, description="Choices of one request (`n`, or prompts times `n`).")
     body_timeout: float = Field(30, gt=0, le=3600, description="Seconds for a request body to arrive.")
     queue_timeout: float = Field(120, gt=0, le=3600, description="Seconds a request may wait for a slot.")
+    head_timeout: float = Field(
+        130, gt=0, le=3600, description="Seconds a stream may wait before its status is sent; then it waits behind it."
+    )
     request_timeout: float = Field(600, gt=0, le=86_400, description="Seconds a request may take in all.")
     write_timeout: float = Field(60, gt=0, le=3600, description="Seconds a client may stop reading its stream.")
     template_timeout: float = Field(2, gt=0, le=60, description="Seconds a chat template may run.")

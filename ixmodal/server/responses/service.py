@@ -106,7 +106,7 @@ class ResponseService:
     async def _in_foreground(self, record: Record, turn: Callable[[], Any], body: ResponsesRequest) -> Run:
         run = self._begin(record, turn, self._saver(body))
         try:
-            await run.begun()
+            await self._wait_for_begin(run, body)
             if not body.stream:
                 await run.wait()
                 if run.error is not None:
@@ -115,6 +115,15 @@ class ResponseService:
             run.stop("dropped")
             raise
         return run
+
+    async def _wait_for_begin(self, run: Run, body: ResponsesRequest) -> None:
+        """Wait until the prompt was accepted; a stream's reader waits with the status only so long."""
+        try:
+            async with asyncio.timeout(self._limits.head_timeout if body.stream else None) as limit:
+                await run.begun()
+        except TimeoutError:
+            if not limit.expired():
+                raise
 
     def _begin(self, record: Record, turn: Callable[[], Any], save: Save) -> Run:
         run = self._runs[record.id] = Run(record, turn, save)

@@ -17,7 +17,7 @@ from ixmodal.server.protocol.answers import Answer, chunk, delta_of, head_delta,
 from ixmodal.server.protocol.chat import ChatRequest
 from ixmodal.server.protocol.fields import seeded
 from ixmodal.server.routes.common import head_of, parse, responders_of, runtime_of
-from ixmodal.server.sse import EventStream, event
+from ixmodal.server.sse import event, stream
 from ixmodal.server.turns import TurnEnd, TurnEvent, TurnStarted
 
 Turns = AsyncGenerator[tuple[int, TurnEvent], None]
@@ -34,7 +34,7 @@ async def chat_completions(request: Request) -> Response:
     count = body.n or 1
     turns = merge([responder.turn(replace(turn, sampling=params)) for params in seeded(turn.sampling, count)])
     if body.stream:
-        return EventStream(_stream(await started(turns), body, responder.id), limits.write_timeout)
+        return await stream(started(turns), lambda items: _stream(items, body, responder.id), limits)
     answers = [Answer() for _ in range(count)]
     async with aclosing(turns):
         async for index, found in turns:

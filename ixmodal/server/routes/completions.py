@@ -18,7 +18,7 @@ from ixmodal.server.protocol.answers import usage_of
 from ixmodal.server.protocol.completions import CompletionRequest, LogprobList, choice
 from ixmodal.server.protocol.fields import seeded
 from ixmodal.server.routes.common import head_of, parse, runtime_of
-from ixmodal.server.sse import EventStream, event
+from ixmodal.server.sse import event, stream
 
 Outputs = AsyncGenerator[tuple[int, Output], None]
 
@@ -35,7 +35,7 @@ async def completions(request: Request) -> Response:
     requests = [GenerationRequest(p, params) for p in body.prompts() for params in seeded(sampling, body.tries)]
     outputs = merge([engine.generate(item) for item in requests])
     if body.stream:
-        return EventStream(_stream(await started(outputs), body, served.model.id), limits.write_timeout)
+        return await stream(started(outputs), lambda items: _stream(items, body, served.model.id), limits)
     texts = [_Continuation(body, index // body.tries) for index in range(len(requests))]
     async with aclosing(outputs):
         async for index, output in outputs:
