@@ -9,52 +9,48 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.routing import Route
 
 from ixmodal.errors import IxmodalError
 from ixmodal.runtime import Runtime
 from ixmodal.server.auth import KeyMiddleware, resolve_keys
 from ixmodal.server.errors import HTTPError, handle
 from ixmodal.server.guard import GuardMiddleware, IdentityMiddleware
+from ixmodal.server.openapi.operation import Described
 from ixmodal.server.responders import Responders
 from ixmodal.server.responses.conversations import ConversationService
 from ixmodal.server.responses.service import ResponseService
-from ixmodal.server.routes import conversations, custom, responses
-from ixmodal.server.routes.chat import chat_completions
-from ixmodal.server.routes.completions import completions
-from ixmodal.server.routes.embeddings import embeddings
-from ixmodal.server.routes.health import health, healthz, readyz
-from ixmodal.server.routes.models import get_model, list_models
-from ixmodal.server.routes.tokens import apply_template, detokenize, tokenize, tokenizer_info
+from ixmodal.server.routes import (
+    chat,
+    completions,
+    conversations,
+    custom,
+    embeddings,
+    health,
+    models,
+    openapi,
+    responses,
+    tokens,
+)
 from ixmodal.server.store import choose_store
 from ixmodal.server.turns import run_turn
 from ixmodal.spec import App
 
-V1_ROUTES = [
-    Route("/v1/chat/completions", chat_completions, methods=["POST"]),
-    Route("/v1/completions", completions, methods=["POST"]),
-    Route("/v1/embeddings", embeddings, methods=["POST"]),
+V1_ROUTES: list[Described] = [
+    *chat.ROUTES,
+    *completions.ROUTES,
+    *embeddings.ROUTES,
     *responses.ROUTES,
     *conversations.ROUTES,
-    Route("/v1/models", list_models),
-    Route("/v1/models/{model:path}", get_model),
+    *models.ROUTES,
 ]
-OTHER_ROUTES = [
-    Route("/tokenize", tokenize, methods=["POST"]),
-    Route("/detokenize", detokenize, methods=["POST"]),
-    Route("/apply-template", apply_template, methods=["POST"]),
-    Route("/tokenizer_info", tokenizer_info),
-    Route("/health", health),
-    Route("/healthz", healthz),
-    Route("/readyz", readyz),
-]
+OTHER_ROUTES: list[Described] = [*tokens.ROUTES, *health.ROUTES, *openapi.ROUTES]
 
 
-def routes_of(spec: App) -> list[Route]:
+def routes_of(spec: App) -> list[Described]:
     """All routes that a spec asks for. Raises `SpecError` where a declared one is built in."""
     built_in = V1_ROUTES + OTHER_ROUTES
     if spec.endpoint.unprefixed_routes:
-        built_in += [Route(r.path.removeprefix("/v1"), r.endpoint, methods=list(r.methods or ())) for r in V1_ROUTES]
+        built_in += [route.without_prefix("/v1") for route in V1_ROUTES]
     return [*custom.routes(spec.custom_endpoints, built_in), *built_in]
 
 
@@ -95,13 +91,15 @@ def create_app(runtime: Runtime) -> Starlette:
         await runtime.stop()
         await service.stop()
 
+    routes = routes_of(runtime.spec)
     app = Starlette(
-        routes=routes_of(runtime.spec),
+        routes=routes,
         middleware=middleware,
         exception_handlers={IxmodalError: handle, HTTPError: handle, HTTPException: handle, Exception: handle},
         lifespan=lifespan,
     )
     app.state.runtime = runtime
+    app.state.description = openapi.Description(routes, guarded=bool(keys))
     app.state.responders = responders
     app.state.responses = service
     app.state.conversations = ConversationService(store, runtime.spec.limits.max_messages)

@@ -13,9 +13,11 @@ from starlette.responses import Response
 from ixmodal.engine.request import Usage
 from ixmodal.server.choices import merge, started
 from ixmodal.server.json import JSONResponse
+from ixmodal.server.openapi.operation import ENGINE, Described, Operation
 from ixmodal.server.protocol.answers import Answer, chunk, delta_of, head_delta, usage_of
 from ixmodal.server.protocol.chat import ChatRequest
 from ixmodal.server.protocol.fields import seeded
+from ixmodal.server.protocol.objects.chat import ChatCompletion, ChatEvent
 from ixmodal.server.routes.common import head_of, parse, responders_of, runtime_of
 from ixmodal.server.sse import event, stream
 from ixmodal.server.turns import TurnEnd, TurnEvent, TurnStarted
@@ -59,3 +61,20 @@ async def _stream(turns: Turns, body: ChatRequest, model: str) -> AsyncGenerator
                 yield event(chunk(shared, index, delta_of(found), logprobs=getattr(found, "logprobs", ())))
     if body.include_usage:
         yield event({**head, "choices": [], "usage": usage_of(usages)})
+
+
+ROUTES = [
+    Described(
+        "/v1/chat/completions",
+        chat_completions,
+        Operation(
+            "createChatCompletion",
+            "POST",
+            "Answer a conversation, whole or as a stream of chunks.",
+            ChatCompletion,
+            body=ChatRequest,
+            events=ChatEvent,
+            errors=ENGINE,
+        ),
+    )
+]

@@ -14,9 +14,11 @@ from starlette.responses import Response
 from ixmodal.engine.request import FinishReason, GenerationRequest, Output, TokenLogprob, Usage
 from ixmodal.server.choices import merge, started
 from ixmodal.server.json import JSONResponse
+from ixmodal.server.openapi.operation import ENGINE, Described, Operation
 from ixmodal.server.protocol.answers import usage_of
 from ixmodal.server.protocol.completions import CompletionRequest, LogprobList, choice
 from ixmodal.server.protocol.fields import seeded
+from ixmodal.server.protocol.objects.completions import TextCompletion, TextEvent
 from ixmodal.server.routes.common import head_of, parse, runtime_of
 from ixmodal.server.sse import event, stream
 
@@ -118,3 +120,20 @@ def _without_bos(entries: tuple[TokenLogprob, ...], text: str | None) -> list[To
     first = own[0]
     piece = first.piece if text.startswith(" ") else first.piece.removeprefix(b" ")
     return [TokenLogprob(first.id, piece, None), *own[1:]]
+
+
+ROUTES = [
+    Described(
+        "/v1/completions",
+        completions,
+        Operation(
+            "createCompletion",
+            "POST",
+            "Continue prompts, whole or as a stream of chunks.",
+            TextCompletion,
+            body=CompletionRequest,
+            events=TextEvent,
+            errors=ENGINE,
+        ),
+    )
+]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from ixmodal.server.json import JSONResponse
+from ixmodal.server.openapi.operation import STORE, Described, Operation
+from ixmodal.server.protocol.objects.items import ItemList, ItemObject
+from ixmodal.server.protocol.objects.responses import Conversation, DeletedConversation
 from ixmodal.server.protocol.responses.conversations import CreateConversation, CreateItems, UpdateConversation
 from ixmodal.server.protocol.responses.listing import IncludeQuery, ListQuery, as_list, page, query_of
 from ixmodal.server.responses.conversations import ConversationService
@@ -54,9 +56,48 @@ async def item(request: Request) -> Response:
     return JSONResponse(await service.item(id, item_id))
 
 
+_GONE = (404, *STORE)
 ROUTES = [
-    Route("/v1/conversations", create, methods=["POST"]),
-    Route("/v1/conversations/{id}", one, methods=["GET", "POST", "DELETE"]),
-    Route("/v1/conversations/{id}/items", items, methods=["GET", "POST"]),
-    Route("/v1/conversations/{id}/items/{item}", item, methods=["GET", "DELETE"]),
+    Described(
+        "/v1/conversations",
+        create,
+        Operation(
+            "createConversation",
+            "POST",
+            "A new conversation.",
+            Conversation,
+            body=CreateConversation,
+            body_required=False,
+            errors=_GONE,
+        ),
+    ),
+    Described(
+        "/v1/conversations/{id}",
+        one,
+        Operation("getConversation", "GET", "A conversation.", Conversation, errors=_GONE),
+        Operation(
+            "updateConversation", "POST", "Set its metadata.", Conversation, body=UpdateConversation, errors=_GONE
+        ),
+        Operation("deleteConversation", "DELETE", "Delete it with its items.", DeletedConversation, errors=_GONE),
+    ),
+    Described(
+        "/v1/conversations/{id}/items",
+        items,
+        Operation("listConversationItems", "GET", "Its items, in pages.", ItemList, query=ListQuery, errors=_GONE),
+        Operation(
+            "createConversationItems",
+            "POST",
+            "Add items at its end.",
+            ItemList,
+            body=CreateItems,
+            query=IncludeQuery,
+            errors=_GONE,
+        ),
+    ),
+    Described(
+        "/v1/conversations/{id}/items/{item}",
+        item,
+        Operation("getConversationItem", "GET", "An item.", ItemObject, query=IncludeQuery, errors=_GONE),
+        Operation("deleteConversationItem", "DELETE", "Remove an item.", Conversation, errors=_GONE),
+    ),
 ]

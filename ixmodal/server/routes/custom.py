@@ -7,15 +7,16 @@ from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Match, Mount, Route
+from starlette.routing import BaseRoute, Match, Mount
 
 from ixmodal.errors import SpecError
-from ixmodal.spec.custom_endpoints import CustomEndpoint
+from ixmodal.server.openapi.operation import Described, Operation, RawSchema
+from ixmodal.spec.custom_endpoints import NO_CONTENT, CustomEndpoint
 
 
 def routes(
     custom: Sequence[CustomEndpoint], built_in: Sequence[BaseRoute], *, field: str = "custom_endpoints"
-) -> list[Route]:
+) -> list[Described]:
     """One route a path, to be put before the built-in ones: a mount among them takes all that is below its path.
 
     Args:
@@ -66,7 +67,7 @@ def _answers(built_in: Sequence[BaseRoute], scope: dict[str, Any]) -> bool:
     return False
 
 
-def _route(path: str, declared: dict[str, CustomEndpoint]) -> Route:
+def _route(path: str, declared: dict[str, CustomEndpoint]) -> Described:
     contents = {method: (endpoint, endpoint.content) for method, endpoint in declared.items()}
 
     async def custom_endpoint(request: Request) -> Response:
@@ -74,4 +75,16 @@ def _route(path: str, declared: dict[str, CustomEndpoint]) -> Route:
         media_type = "application/json" if content else None
         return Response(content, endpoint.status, dict(endpoint.headers), media_type)
 
-    return Route(path, custom_endpoint, methods=list(contents))
+    return Described(path, custom_endpoint, *(_operation(endpoint) for endpoint in declared.values()))
+
+
+def _operation(endpoint: CustomEndpoint) -> Operation:
+    """What the document says of it: the answer is just this one."""
+    return Operation(
+        f"custom:{endpoint.method}:{endpoint.path}",
+        endpoint.method,
+        "A fixed answer, declared in the spec.",
+        None if endpoint.status in NO_CONTENT else RawSchema({"const": endpoint.body}),
+        status=endpoint.status,
+        headers=dict.fromkeys(endpoint.headers, "Declared in the spec."),
+    )

@@ -11,7 +11,9 @@ from ixmodal.engine.client import EngineClient
 from ixmodal.engine.messages import Embedded
 from ixmodal.engine.request import Pooling, TextPrompt, TokenPrompt
 from ixmodal.server.json import JSONResponse
+from ixmodal.server.openapi.operation import ENGINE, Described, Operation
 from ixmodal.server.protocol.embeddings import EmbeddingRequest
+from ixmodal.server.protocol.objects.embeddings import EmbeddingList
 from ixmodal.server.routes.common import parse, runtime_of
 
 
@@ -43,3 +45,19 @@ async def _embed_all(engine: EngineClient, prompts: list[TextPrompt | TokenPromp
     except* Exception as errors:  # noqa: BLE001  # unwrapped: the first failure is what the client is told
         raise errors.exceptions[0] from None
     return [task.result() for task in tasks]
+
+
+ROUTES = [
+    Described(
+        "/v1/embeddings",
+        embeddings,
+        Operation(
+            "createEmbedding",
+            "POST",
+            "Turn inputs into vectors.",
+            EmbeddingList,
+            body=EmbeddingRequest,
+            errors=ENGINE,
+        ),
+    )
+]

@@ -8,6 +8,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from ixmodal.server.json import JSONResponse
+from ixmodal.server.openapi.operation import Described, Operation, Text
+from ixmodal.server.protocol.objects.models import Health
 from ixmodal.server.routes.common import runtime_of
 
 
@@ -40,3 +42,25 @@ async def readyz(request: Request) -> Response:
     """Requests are taken now."""
     ready = runtime_of(request).is_ready
     return PlainTextResponse("ready" if ready else "not ready", status_code=200 if ready else 503)
+
+
+ROUTES = [
+    Described(
+        "/health",
+        health,
+        Operation("getHealth", "GET", "How the server stands.", Health, others={503: Health}, public=True),
+    ),
+    Described("/healthz", healthz, Operation("getLiveness", "GET", "The process lives.", Text(("ok",)), public=True)),
+    Described(
+        "/readyz",
+        readyz,
+        Operation(
+            "getReadiness",
+            "GET",
+            "Requests are taken now.",
+            Text(("ready",)),
+            others={503: Text(("not ready",))},
+            public=True,
+        ),
+    ),
+]

@@ -9,6 +9,8 @@ from starlette.responses import Response
 
 from ixmodal.runtime import ServedModel
 from ixmodal.server.json import JSONResponse
+from ixmodal.server.openapi.operation import Described, Operation
+from ixmodal.server.protocol.objects.models import ModelList, ModelObject
 from ixmodal.server.routes.common import responders_of, runtime_of
 
 
@@ -40,3 +42,15 @@ def _describe(served: ServedModel) -> dict[str, Any]:
         abilities = {"chat": loaded.chat_template is not None, "embeddings": True, "suffix": loaded.can_infill}
         shown |= {"context_length": loaded.context_length, "capabilities": abilities}
     return shown | {"aliases": list(served.model.aliases), "status": served.state}
+
+
+ROUTES = [
+    Described(
+        "/v1/models", list_models, Operation("listModels", "GET", "All models and agents of the spec.", ModelList)
+    ),
+    Described(
+        "/v1/models/{model:path}",
+        get_model,
+        Operation("getModel", "GET", "One model; its id may hold slashes.", ModelObject, errors=(404,)),
+    ),
+]

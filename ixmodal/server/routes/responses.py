@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from ixmodal.server.errors import HTTPError
 from ixmodal.server.json import JSONResponse
+from ixmodal.server.openapi.operation import ENGINE, STORE, Described, Operation
+from ixmodal.server.protocol.objects.events import ResponseStreamEvent
+from ixmodal.server.protocol.objects.items import ItemList
+from ixmodal.server.protocol.objects.responses import DeletedResponse, ResponseObject
 from ixmodal.server.protocol.responses.listing import GetQuery, ListQuery, page, query_of
 from ixmodal.server.protocol.responses.request import ResponsesRequest
 from ixmodal.server.responses.run import Run
@@ -76,8 +79,50 @@ async def input_items(request: Request) -> Response:
 
 
 ROUTES = [
-    Route("/v1/responses", create, methods=["POST"]),
-    Route("/v1/responses/{id}", one, methods=["GET", "DELETE"]),
-    Route("/v1/responses/{id}/cancel", cancel, methods=["POST"]),
-    Route("/v1/responses/{id}/input_items", input_items, methods=["GET"]),
+    Described(
+        "/v1/responses",
+        create,
+        Operation(
+            "createResponse",
+            "POST",
+            "Answer, whole, as a stream of events, or in the background.",
+            ResponseObject,
+            body=ResponsesRequest,
+            events=ResponseStreamEvent,
+            errors=ENGINE,
+        ),
+    ),
+    Described(
+        "/v1/responses/{id}",
+        one,
+        Operation(
+            "getResponse",
+            "GET",
+            "A response as it stands, or its events.",
+            ResponseObject,
+            query=GetQuery,
+            events=ResponseStreamEvent,
+            errors=(404, *STORE),
+        ),
+        Operation("deleteResponse", "DELETE", "Delete a response.", DeletedResponse, errors=(404, *STORE)),
+    ),
+    Described(
+        "/v1/responses/{id}/cancel",
+        cancel,
+        Operation(
+            "cancelResponse", "POST", "Cancel a background response.", ResponseObject, errors=(400, 404, 409, *STORE)
+        ),
+    ),
+    Described(
+        "/v1/responses/{id}/input_items",
+        input_items,
+        Operation(
+            "listInputItems",
+            "GET",
+            "The items that a response answered, in pages.",
+            ItemList,
+            query=ListQuery,
+            errors=(404, *STORE),
+        ),
+    ),
 ]

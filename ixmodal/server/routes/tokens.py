@@ -11,7 +11,10 @@ from starlette.responses import Response
 from ixmodal.engine.request import ChatPrompt, TextPrompt
 from ixmodal.server.errors import field_error
 from ixmodal.server.json import JSONResponse
+from ixmodal.server.openapi.operation import ENGINE, Described, Operation
 from ixmodal.server.protocol.messages import Message
+from ixmodal.server.protocol.objects.tokens import PromptText, TokenizerInfo, Tokens
+from ixmodal.server.protocol.responses.listing import query_of
 from ixmodal.server.protocol.tools import MAX_TOOLS, Tool
 from ixmodal.server.routes.common import parse, runtime_of
 
@@ -50,6 +53,13 @@ class DetokenizeRequest(BaseModel):
     tokens: list[int] = Field(max_length=1_048_576)
 
 
+class ModelQuery(BaseModel):
+    """The query of `GET /tokenizer_info`."""
+
+    model_config = ConfigDict(extra="forbid")
+    model: str | None = None
+
+
 async def tokenize(request: Request) -> Response:
     """The tokens of a text, BOS included, or of a conversation through the model's template."""
     body = await parse(request, TokenizeRequest)
@@ -81,7 +91,8 @@ async def apply_template(request: Request) -> Response:
 
 async def tokenizer_info(request: Request) -> Response:
     """What is known of the model's vocabulary and template."""
-    model = await runtime_of(request).find(request.query_params.get("model") or _first(request)).engine.describe()
+    name = query_of(request, ModelQuery).model or _first(request)
+    model = await runtime_of(request).find(name).engine.describe()
     return JSONResponse(
         {
             "tokenizer_class": "sentencepiece",
@@ -96,3 +107,27 @@ def _first(request: Request) -> str:
     """These routes are for looking: without a model they mean the default, or the first."""
     spec = runtime_of(request).spec
     return spec.default_model or spec.models[0].id
+
+
+ROUTES = [
+    Described(
+        "/tokenize",
+        tokenize,
+        Operation("tokenize", "POST", "A prompt as tokens.", Tokens, body=TokenizeRequest, errors=ENGINE),
+    ),
+    Described(
+        "/detokenize",
+        detokenize,
+        Operation("detokenize", "POST", "Tokens as text.", PromptText, body=DetokenizeRequest, errors=ENGINE),
+    ),
+    Described(
+        "/apply-template",
+        apply_template,
+        Operation("applyTemplate", "POST", "The prompt read.", PromptText, body=TokenizeRequest, errors=ENGINE),
+    ),
+    Described(
+        "/tokenizer_info",
+        tokenizer_info,
+        Operation("getTokenizerInfo", "GET", "The vocabulary.", TokenizerInfo, query=ModelQuery, errors=ENGINE),
+    ),
+]

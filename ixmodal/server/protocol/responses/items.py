@@ -117,7 +117,9 @@ class FunctionCallOutputItem(_ItemModel):
     caller: dict[Literal["type"], Literal["direct"]] | None = None
 
 
-class _Text(BaseModel):
+class ThoughtText(BaseModel):
+    """A text of a reasoning item, or of its summary."""
+
     model_config = ConfigDict(extra="forbid", strict=True)
     type: Literal["summary_text", "reasoning_text"]
     text: str
@@ -127,8 +129,8 @@ class ReasoningItem(_ItemModel):
     """What the model thought."""
 
     type: Literal["reasoning"]
-    summary: list[_Text] = []
-    content: list[_Text] | None = None
+    summary: list[ThoughtText] = []
+    content: list[ThoughtText] | None = None
     encrypted_content: str | None = None
     status: Status = "completed"
 

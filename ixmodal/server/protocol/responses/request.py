@@ -40,7 +40,9 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class _StreamOptions(_Strict):
+class ResponseStreamOptions(_Strict):
+    """`stream_options`."""
+
     include_obfuscation: Literal[False] | None = None
 
 
@@ -70,7 +72,9 @@ class Format(_Strict):
         return Constraint(self.type, json.dumps(self.schema_) if self.schema_ is not None else "", "text.format")
 
 
-class _Text(_Strict):
+class TextOptions(_Strict):
+    """`text`: what the answer looks like."""
+
     format: Format = Field(default_factory=lambda: Format(type="text"))
     verbosity: Literal["low", "medium", "high"] | None = None
 
@@ -80,7 +84,9 @@ class _Text(_Strict):
         return {k: v for k, v in data.items() if v is not None} if isinstance(data, dict) else data
 
 
-class _Reasoning(_Strict):
+class ReasoningOptions(_Strict):
+    """`reasoning`: no effect here."""
+
     effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
     summary: Literal["auto", "concise", "detailed"] | None = None
     generate_summary: Literal["auto", "concise", "detailed"] | None = None
@@ -116,13 +122,13 @@ class ResponsesRequest(SamplingFields):
     conversation: Annotated[Id | None, BeforeValidator(_conversation_id)] = None
     store: bool | None = None
     background: bool | None = None
-    stream_options: _StreamOptions | None = None  # type: ignore[assignment]  # other options than chat's
+    stream_options: ResponseStreamOptions | None = None  # type: ignore[assignment]  # other options than chat's
     max_output_tokens: int | None = Field(None, ge=16)
     top_logprobs: int | None = Field(None, ge=0, le=20)
     truncation: Literal["auto", "disabled"] | None = None
     metadata: Metadata | None = None
     include: list[Include] | None = None
-    text: _Text | None = None
+    text: TextOptions | None = None
     tools: Annotated[list[FunctionTool], Field(max_length=128)] | None = None
     tool_choice: ToolChoiceFields | None = None
     parallel_tool_calls: bool | None = None
@@ -131,7 +137,7 @@ class ResponsesRequest(SamplingFields):
     prompt_cache_key: str | None = None
     prompt_cache_options: dict[str, Any] | None = None
     prompt_cache_retention: Literal["in_memory", "24h"] | None = None
-    reasoning: _Reasoning | None = None
+    reasoning: ReasoningOptions | None = None
     safety_identifier: str | None = Field(None, max_length=128)
     service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast", "ultrafast"] | None = None
 

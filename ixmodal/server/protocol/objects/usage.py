@@ -1,0 +1,23 @@
+"""Usage of chat and text completions."""
+
+from __future__ import annotations
+
+from typing import NotRequired
+
+from typing_extensions import TypedDict
+
+
+class PromptTokensDetails(TypedDict):
+    """Tokens of the prompt that a slot already held."""
+
+    cached_tokens: int
+
+
+class CompletionUsage(TypedDict):
+    """Tokens really evaluated and sampled."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: PromptTokensDetails
+    dropped_messages: NotRequired[int]
