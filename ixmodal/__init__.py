@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         Model,
         Scaling,
         State,
+        Upstream,
         Volume,
     )
     from ixmodal.spec.sources import load_spec
@@ -33,6 +34,7 @@ __all__ = [
     "Scaling",
     "SpecError",
     "State",
+    "Upstream",
     "Volume",
     "load_spec",
 ]

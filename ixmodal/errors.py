@@ -10,9 +10,11 @@
     │   └── ModelNotFoundError      no model has that id
     ├── BusyError                 the queue is full, or the wait for a slot took too long
     ├── DeadlineError             the request ran past its time limit
-    └── EngineError               the engine failed; the request may be sent again
-        ├── EngineNotReadyError     still loading, restarting or stopping
-        └── EngineDeadError         the engine process died or hung under this request
+    ├── EngineError               the engine failed; the request may be sent again
+    │   ├── EngineNotReadyError     still loading, restarting or stopping
+    │   └── EngineDeadError         the engine process died or hung under this request
+    └── UpstreamError             the server that answers for a model can't be reached, or broke off
+        └── UpstreamTimeoutError    it did not answer in time
 
 Each message says what went wrong, where, and what to do; none holds a traceback or a secret.
 `server/errors.py` maps this tree to HTTP.
@@ -98,3 +100,11 @@ class EngineNotReadyError(EngineError):
 
 class EngineDeadError(EngineError):
     """The engine process died, or was ended because it hung, while it worked on this request."""
+
+
+class UpstreamError(IxmodalError):
+    """Another server, which answers for a model, can't be reached, broke off, or answers what can't be passed on."""
+
+
+class UpstreamTimeoutError(UpstreamError):
+    """Another server did not answer in time."""

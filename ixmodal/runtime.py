@@ -6,7 +6,9 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ixmodal.backends.cpu import default_threads
 from ixmodal.engine.client import EngineClient
@@ -15,6 +17,9 @@ from ixmodal.errors import EngineNotReadyError, InvalidRequestError, IxmodalErro
 from ixmodal.models.inspect import inspect
 from ixmodal.spec import App, Model
 from ixmodal.weights import fetch, locate, verify, weights_directory
+
+if TYPE_CHECKING:
+    from ixmodal.upstreams.client import UpstreamClient
 
 logger = logging.getLogger("ixmodal")
 _ALL_LAYERS = 1000
@@ -31,26 +36,52 @@ async def open_engine(model: Model, spec: App, progress: Progress) -> EngineClie
 
 
 class ServedModel:
-    """One model of the spec: first its weights, then its engine."""
+    """One model of the spec: first its weights, then its engine; or else the client of its upstream."""
 
     def __init__(self, model: Model, spec: App) -> None:
         self.model = model
         self.created = int(time.time())
         self.client: EngineClient | None = None
         self.error: IxmodalError | None = None
+        self.upstream = _upstream_of(model, spec)
         self._spec = spec
         self._pulled: tuple[int, int | None] = (0, None)
 
     @property
     def state(self) -> str:
-        """`pulling`, or the engine's state."""
+        """`pulling`, or the engine's state. Of an upstream, `ready` or `unreachable`: how its last request went."""
+        if self.upstream:
+            return "ready" if self.upstream.is_reachable else "unreachable"
         if self.error:
             return "failed"
         return str(self.client.state) if self.client else "pulling"
 
     @property
+    def is_served(self) -> bool:
+        """True if requests get an answer now: from the engine, an upstream, or the one that it overflows to."""
+        return self.state == "ready" or self.upstream is not None or self.model.overflow_to is not None
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that run or wait."""
+        asked = self.upstream or self.client
+        return asked.admission.busy + asked.admission.queued if asked else 0
+
+    @property
+    def engine_at_once(self) -> EngineClient:
+        """The engine, for a request that may overflow: then `EngineNotReadyError` comes before any wait for it."""
+        engine = self.engine
+        if self.model.overflow_to and self.state != "ready":
+            raise EngineNotReadyError(f"The model {self.model.id} is {self.state}. Please retry later.")
+        return engine
+
+    @property
     def engine(self) -> EngineClient:
         """The engine to ask. Raises `EngineNotReadyError` while the weights are not there."""
+        if self.upstream:
+            raise InvalidRequestError(
+                f"The model {self.model.id} is on another server; this can't be asked of it.", param="model"
+            )
         if self.error:
             raise EngineNotReadyError(f"The model {self.model.id} failed to load: {self.error.message}")
         if self.client is None:
@@ -91,7 +122,7 @@ class Runtime:
             WeightsError: weights that are declared to be here are missing, damaged, changed or not supported.
         """
         directory = weights_directory(self.spec)
-        for model in self.spec.models:
+        for model in self.spec.local_models:
             path = locate(model, directory)
             if path is not None:
                 inspect(path)
@@ -99,14 +130,13 @@ class Runtime:
 
     @property
     def is_ready(self) -> bool:
-        """True while every model answers and the server is not stopping."""
-        return not self.draining and all(served.state == "ready" for served in self.models.values())
+        """True while every model is answered for and the server is not stopping; upstreams are not asked for this."""
+        return not self.draining and all(served.is_served for served in self.models.values())
 
     @property
     def in_flight(self) -> int:
         """Requests that run or wait."""
-        clients = [served.client for served in self.models.values() if served.client]
-        return sum(client.admission.busy + client.admission.queued for client in clients)
+        return sum(served.in_flight for served in self.models.values())
 
     def find(self, model_id: str | None) -> ServedModel:
         """The model that a request names by id or alias. Raises `RequestError` for an unknown one, or for none."""
@@ -129,12 +159,12 @@ class Runtime:
             self._loading = asyncio.create_task(self._load_all(), name="load models")
 
     async def wait_ready(self) -> None:
-        """Wait until all models are loaded. Raises the error of the first that can't be."""
+        """Wait until all models are loaded. Raises the error of the first that can't be and that none stands in for."""
         await self.start()
         assert self._loading is not None
         await asyncio.shield(self._loading)
         for served in self.models.values():
-            if served.error:
+            if served.error and served.model.overflow_to is None:
                 raise served.error
 
     async def stop(self) -> None:
@@ -148,18 +178,42 @@ class Runtime:
             await asyncio.wait([self._loading])
         clients = [served.client for served in self.models.values() if served.client]
         await asyncio.gather(*(client.supervisor.stop() for client in clients))
+        for served in self.models.values():
+            if served.upstream:
+                await served.upstream.close()
 
     async def _load_all(self) -> None:
         for served in self.models.values():
+            if served.upstream:
+                continue
             began = time.monotonic()
             try:
-                await served.start(self._open_engine, self.on_failed)
+                await served.start(self._open_engine, partial(self._give_up, served))
             except IxmodalError as error:
-                served.error = error
                 if served.client is None:
-                    self.on_failed(error)
-                return
+                    self._give_up(served, error)
+                served.error = error
+                if served.model.overflow_to is None:
+                    return
+                continue
             logger.info("model %s is ready after %.2f s", served.model.id, time.monotonic() - began)
+
+    def _give_up(self, served: ServedModel, error: IxmodalError) -> None:
+        """A model can't be kept alive: that ends the server, unless another answers for it."""
+        if served.model.overflow_to is None:
+            self.on_failed(error)
+        else:
+            served.error = error
+            logger.critical("%s; %s takes its requests", error.message, served.model.overflow_to)
+
+
+def _upstream_of(model: Model, spec: App) -> UpstreamClient | None:
+    if model.upstream is None:
+        return None
+    # Imported here: a start without upstreams needs no HTTP client.
+    from ixmodal.upstreams.client import UpstreamClient
+
+    return UpstreamClient(model, spec.limits, spec.endpoint.max_queued)
 
 
 def _load_message(model: Model, path: Path, spec: App) -> Load:

@@ -16,6 +16,7 @@ def test_public_names_are_pinned() -> None:
         "Scaling",
         "SpecError",
         "State",
+        "Upstream",
         "Volume",
         "load_spec",
     ]

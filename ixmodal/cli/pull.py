@@ -14,7 +14,7 @@ def pull(spec: Spec = None) -> None:
     """Download and verify the weights of a spec's models."""
     try:
         declared = load_spec(spec)
-        for model in declared.models:
+        for model in declared.local_models:
             with _progress() as bar:
                 task = bar.add_task(model.id, total=None)
                 path = fetch(

@@ -19,7 +19,7 @@ from ixmodal.errors import IxmodalError
 from ixmodal.runtime import Runtime
 from ixmodal.server.app import create_app
 from ixmodal.server.auth import resolve_keys
-from ixmodal.spec import App
+from ixmodal.spec import App, Model
 from ixmodal.spec.sources import load_spec
 from ixmodal.weights.places import shown
 
@@ -66,7 +66,7 @@ def _introduce(spec: App, host: str, port: int) -> None:
     base = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     table = Table.grid(padding=(0, 2))
     for model in spec.models:
-        table.add_row("model", f"[bold]{model.id}[/bold]  from {shown(model)}, {model.slots} slots")
+        table.add_row("model", f"[bold]{model.id}[/bold]  {_origin(model)}")
     table.add_row("base URL", f"[bold]{base}/v1[/bold]")
     table.add_row("keys", ", ".join(f"{key[:3]}…" for key in keys) if keys else "none: whoever reaches it may use it")
     if not keys and not _is_loopback(host):
@@ -76,6 +76,13 @@ def _introduce(spec: App, host: str, port: int) -> None:
     question = [{"role": "user", "content": "What is the capital of France?"}]
     body = json.dumps({"model": spec.models[0].id, "messages": question})
     console.print(f"curl {base}/v1/chat/completions{bearer} -d '{body}'", soft_wrap=True, markup=False, highlight=False)
+
+
+def _origin(model: Model) -> str:
+    if model.upstream:
+        return f"asked of {model.upstream.url}"
+    overflow = f", overflows to {model.overflow_to}" if model.overflow_to else ""
+    return f"from {shown(model)}, {model.slots} slots{overflow}"
 
 
 def _is_loopback(host: str) -> bool:

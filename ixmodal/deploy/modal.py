@@ -113,7 +113,7 @@ def build(spec: App) -> modal.App:
         buffer_containers=spec.scaling.buffer_replicas,
         scaledown_window=spec.scaling.scaledown_window,
         timeout=_seconds(spec.limits.queue_timeout + spec.limits.request_timeout),
-        startup_timeout=_seconds(_download_timeout(spec) + spec.limits.load_timeout * len(spec.models)),
+        startup_timeout=_seconds(_download_timeout(spec) + spec.limits.load_timeout * len(spec.local_models)),
     )
     load = modal.concurrent(max_inputs=spec.max_concurrency, target_inputs=spec.target_concurrency)
     replica(load(_labelled(spec.endpoint.label)))
@@ -215,7 +215,7 @@ def _local(name: str) -> str:
 
 
 def _download_timeout(spec: App) -> float:
-    return spec.limits.download_timeout * sum(not m.source.startswith("package://") for m in spec.models)
+    return spec.limits.download_timeout * sum(not m.source.startswith("package://") for m in spec.local_models)
 
 
 def _seconds(timeout: float) -> int:
@@ -226,7 +226,7 @@ def _download(spec: App) -> None:
     """Bring every file onto the volume; what was new is committed once, so that other replicas find it."""
     directory = weights_directory(spec)
     before = _listing(directory)
-    for model in spec.models:
+    for model in spec.local_models:
         fetch(model, directory, _reporter(model), timeout=spec.limits.download_timeout)
     if spec.weights and _listing(directory) != before:
         modal.Volume.from_name(spec.weights.name).commit()

@@ -20,6 +20,8 @@ from ixmodal.errors import (
     IxmodalError,
     ModelNotFoundError,
     RequestError,
+    UpstreamError,
+    UpstreamTimeoutError,
 )
 from ixmodal.server.json import JSONResponse
 
@@ -83,6 +85,10 @@ def _of_service(error: IxmodalError) -> HTTPError:
         return HTTPError(503, error.message, type="server_error", code="model_not_ready", headers=headers)
     if isinstance(error, EngineError):
         return HTTPError(500, error.message, type="server_error", code="engine_error")
+    if isinstance(error, UpstreamTimeoutError):
+        return HTTPError(504, error.message, type="timeout_error", code="upstream_timeout")
+    if isinstance(error, UpstreamError):
+        return HTTPError(502, error.message, type="server_error", code="upstream_failed")
     return HTTPError(503, error.message, type="server_error", code="unavailable")
 
 

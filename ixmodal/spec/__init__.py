@@ -16,6 +16,7 @@ from ixmodal.spec.limits import Limits
 from ixmodal.spec.model import Model
 from ixmodal.spec.scaling import Scaling
 from ixmodal.spec.state import State
+from ixmodal.spec.upstream import Upstream
 
 __all__ = [
     "SECRET_PREFIX",
@@ -28,5 +29,6 @@ __all__ = [
     "Model",
     "Scaling",
     "State",
+    "Upstream",
     "Volume",
 ]

@@ -16,6 +16,7 @@ from ixmodal.spec.limits import Limits
 from ixmodal.spec.model import Model
 from ixmodal.spec.scaling import Scaling
 from ixmodal.spec.state import State
+from ixmodal.spec.upstream import check_overflows
 
 
 class App(Declared):
@@ -54,6 +55,7 @@ class App(Declared):
         ids = [name for model in self.models for name in (model.id, *model.aliases)]
         if twice := next((i for i in ids if ids.count(i) > 1), None):
             raise ValueError(f'models: two models have the id or alias "{twice}"; give each its own')
+        check_overflows(self.models)
         check_agents(self.agents, ids)
         ids += [agent.id for agent in self.agents]
         if self.default_model is not None and self.default_model not in ids:
@@ -81,11 +83,23 @@ class App(Declared):
             raise ValueError(f'{where}.gpu_layers: offload needs image.accelerator = "cuda" (Image.cuda())')
 
     @property
+    def local_models(self) -> tuple[Model, ...]:
+        """The models whose weights are loaded here: all but those with an upstream."""
+        return tuple(model for model in self.models if model.upstream is None)
+
+    @property
     def target_concurrency(self) -> int:
-        """Requests a replica is meant to hold: as declared, or the slots of all models."""
-        return self.scaling.target_concurrency or sum(m.slots for m in self.models)
+        """Requests a replica is meant to hold: as declared, or the slots of all models; without any, connections."""
+        slots = sum(model.slots for model in self.local_models)
+        return self.scaling.target_concurrency or slots or self._connections
 
     @property
     def max_concurrency(self) -> int:
-        """Requests a replica accepts: as declared, or slots plus queue of all models."""
-        return self.scaling.max_concurrency or sum(m.slots + self.endpoint.max_queued for m in self.models)
+        """Requests a replica accepts: as declared, or slots or connections, plus queue, of all models."""
+        slots = sum(model.slots for model in self.local_models)
+        queues = self.endpoint.max_queued * len(self.models)
+        return self.scaling.max_concurrency or slots + self._connections + queues
+
+    @property
+    def _connections(self) -> int:
+        return sum(model.upstream.max_connections for model in self.models if model.upstream)

@@ -27,6 +27,13 @@ class Limits(Declared):
     template_timeout: float = Field(2, gt=0, le=60, description="Seconds a chat template may run.")
     load_timeout: float = Field(300, gt=0, le=7200, description="Seconds for weights to load into memory.")
     download_timeout: float = Field(3600, gt=0, le=86_400, description="Seconds for one model's download.")
+    upstream_connect_timeout: float = Field(10, gt=0, le=600, description="Seconds to reach an upstream.")
+    upstream_read_timeout: float = Field(
+        300, gt=0, le=86_400, description="Seconds an upstream may send nothing, its start included."
+    )
+    max_answer_bytes: int = Field(
+        67_108_864, ge=1024, le=1_073_741_824, description="Bytes of an upstream's answer that is not streamed."
+    )
     progress_timeout: float = Field(60, gt=0, le=3600, description="Seconds without a step: the engine hangs.")
     drain_timeout: float = Field(30, ge=0, le=3600, description="Seconds running requests get when stopping.")
     max_restarts: int = Field(5, ge=0, le=100, description="Engine deaths in a row before the process gives up.")

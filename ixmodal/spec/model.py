@@ -1,4 +1,4 @@
-"""The declaration of a model: where its weights come from and how it is loaded."""
+"""The declaration of a model: where its weights come from and how it is loaded, or who else answers for it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from ixmodal.spec.declared import Declared, ModelId, Sha256
+from ixmodal.spec.upstream import Upstream, check_alone
 
 SOURCE_SCHEMES = ("hf://", "https://", "file://", "package://")
 
 
 class Model(Declared):
-    """One language model: where its weights come from and how it is loaded."""
+    """One language model: where its weights come from and how it is loaded, or the server that has it."""
 
     id: ModelId = Field(description="The id that clients send as `model`.")
     source: str = Field(
@@ -42,9 +43,20 @@ class Model(Declared):
         "last", description="How embeddings are pooled: the last token's, or the mean over all, token by token."
     )
     warm_up: bool = Field(True, description="Evaluate one token before the model counts as ready.")
+    upstream: Upstream | None = Field(
+        None, description="Another OpenAI-compatible server that answers for this model; its URL, or a table."
+    )
+    overflow_to: ModelId | None = Field(
+        None, description="The model with an upstream that takes requests while this one is full or not loaded."
+    )
 
     def __init__(self, id: str | None = None, /, **fields: Any) -> None:
         super().__init__(**({"id": id} if id is not None else {}), **fields)
+
+    @field_validator("upstream", mode="before")
+    @classmethod
+    def _url_alone(cls, value: Any) -> Any:
+        return {"url": value} if isinstance(value, str) else value
 
     @field_validator("gpu_layers")
     @classmethod
@@ -62,6 +74,7 @@ class Model(Declared):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        check_alone(self)
         is_hub = self.source.startswith("hf://")
         if is_hub and self.source.removeprefix("hf://").count("/") != 1:
             raise ValueError("an hf:// source is hf://owner/repo; put the file's name into `file`")

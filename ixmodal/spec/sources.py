@@ -20,6 +20,7 @@ from pydantic import BaseModel, ValidationError
 
 from ixmodal.errors import SpecError
 from ixmodal.spec import App
+from ixmodal.spec.upstream import UPSTREAM_KEY_VARIABLE
 
 SPEC_VARIABLE = "IXMODAL_SPEC"
 KEYS_VARIABLE = "IXMODAL_API_KEYS"
@@ -94,7 +95,7 @@ def _import(source: str) -> App:
 
 
 def _overrides(environ: Mapping[str, str]) -> dict[str, Any]:
-    names = [n for n in environ if n.upper().startswith(_PREFIX) and n.upper() not in _RESERVED]
+    names = [n for n in environ if n.upper().startswith(_PREFIX) and not _is_reserved(n.upper())]
     if not names:
         return {}
     unknown = [n for n in names if n.upper().removeprefix(_PREFIX).split("__")[0].lower() not in App.model_fields]
@@ -102,6 +103,11 @@ def _overrides(environ: Mapping[str, str]) -> dict[str, Any]:
         fields = [_PREFIX + f.upper() for f in App.model_fields]
         raise SpecError("the environment", [f"{n}: no such field{_closest(n.upper(), fields)}" for n in unknown])
     return _read_environment(environ)
+
+
+def _is_reserved(name: str) -> bool:
+    # Keys of upstreams: several may be needed, so whatever follows the variable's name is one of them too.
+    return name in _RESERVED or name.startswith(UPSTREAM_KEY_VARIABLE)
 
 
 def _read_environment(environ: Mapping[str, str]) -> dict[str, Any]:

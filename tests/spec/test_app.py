@@ -6,9 +6,9 @@ import pytest
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from ixmodal import App, Endpoint, Image, Limits, Model, Scaling, Volume
+from ixmodal import App, Endpoint, Image, Limits, Model, Scaling, Upstream, Volume
 
-MODELS: list[type[BaseModel]] = [App, Image, Volume, Model, Endpoint, Scaling, Limits]
+MODELS: list[type[BaseModel]] = [App, Image, Volume, Model, Endpoint, Scaling, Limits, Upstream]
 FIELDS = [(model, name, field) for model in MODELS for name, field in model.model_fields.items()]
 IDS = [f"{model.__name__}.{name}" for model, name, _ in FIELDS]
 

@@ -7,6 +7,7 @@ import time
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
+from ixmodal.runtime import Runtime
 from ixmodal.server.json import JSONResponse
 from ixmodal.server.openapi.operation import Described, Operation, Text
 from ixmodal.server.protocol.objects.models import Health
@@ -14,23 +15,32 @@ from ixmodal.server.routes.common import runtime_of
 
 
 async def health(request: Request) -> Response:
-    """What is served and how it stands; 503 unless every model is ready."""
+    """What is served and how it stands; 503 unless every model is answered for. Upstreams are not asked for this."""
     runtime = runtime_of(request)
     clients = [served.client for served in runtime.models.values() if served.client]
+    asked = [found for served in runtime.models.values() if (found := served.upstream or served.client)]
     states = {id: served.state for id, served in runtime.models.items()}
-    unready = [state for state in states.values() if state != "ready"]
     content = {
-        "status": "draining" if runtime.draining else unready[0] if unready else "ok",
+        "status": _status(runtime),
         "model": next(iter(states)),
         "models": states,
-        "requests": sum(client.requests for client in clients),
+        "requests": sum(client.requests for client in asked),
         "tokens": sum(client.tokens for client in clients),
         "uptime": round(time.monotonic() - runtime.started, 3),
-        "running": sum(client.admission.busy for client in clients),
-        "queued": sum(client.admission.queued for client in clients),
+        "running": sum(client.admission.busy for client in asked),
+        "queued": sum(client.admission.queued for client in asked),
         "restarts": sum(client.supervisor.restarts for client in clients),
     }
     return JSONResponse(content, status_code=200 if runtime.is_ready else 503)
+
+
+def _status(runtime: Runtime) -> str:
+    """`ok`; `overflowing` where upstreams stand in for what is not ready; or the state of what nobody answers for."""
+    if runtime.draining:
+        return "draining"
+    served = [model for model in runtime.models.values() if not model.upstream and model.state != "ready"]
+    left = [model.state for model in served if not model.is_served]
+    return left[0] if left else "overflowing" if served else "ok"
 
 
 async def healthz(_request: Request) -> Response:

@@ -41,7 +41,9 @@ def _describe(served: ServedModel) -> dict[str, Any]:
     if loaded:
         abilities = {"chat": loaded.chat_template is not None, "embeddings": True, "suffix": loaded.can_infill}
         shown |= {"context_length": loaded.context_length, "capabilities": abilities}
-    return shown | {"aliases": list(served.model.aliases), "status": served.state}
+    if served.model.overflow_to:
+        shown["overflow_to"] = served.model.overflow_to
+    return shown | {"aliases": list(served.model.aliases), "status": served.state, "is_upstream": bool(served.upstream)}
 
 
 ROUTES = [

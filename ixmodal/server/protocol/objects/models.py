@@ -27,6 +27,8 @@ class ModelObject(TypedDict):
     capabilities: NotRequired[Capabilities]
     aliases: NotRequired[list[str]]
     status: NotRequired[str]
+    is_upstream: NotRequired[bool]
+    overflow_to: NotRequired[str]
 
 
 class ModelList(TypedDict):
@@ -37,7 +39,7 @@ class ModelList(TypedDict):
 
 
 class Health(TypedDict):
-    """How the server stands: `ok`, or the first state that is not; counts since the start; uptime in seconds."""
+    """How the server stands: `ok`, `overflowing`, or the first state that is neither; counts since the start; uptime in seconds."""
 
     status: str
     model: str
