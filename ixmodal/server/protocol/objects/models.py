@@ -39,7 +39,7 @@ class ModelList(TypedDict):
 
 
 class Health(TypedDict):
-    """How the server stands: `ok`, `overflowing`, or the first state that is neither; counts since the start; uptime in seconds."""
+    """How the server stands: `ok`, `overflowing` or a state of a model; counts since the start; uptime in seconds."""
 
     status: str
     model: str
