@@ -1,19 +1,38 @@
-"""The command line: one file a command."""
+"""The command line: one file a command, imported when the command is asked for."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import importlib
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from ixmodal import __version__
-from ixmodal.cli.pull import pull
-from ixmodal.cli.serve import serve
 from ixmodal.cli.terminal import console
 
-main = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-for command in (serve, pull):
-    main.command()(command)
+COMMANDS = ("serve", "pull")
+"""The commands, in the order in which help lists them: function NAME of the module `ixmodal.cli.NAME`."""
+
+
+class Commands(TyperGroup):
+    """The commands by name. A command's module may import what is heavy: only that command pays for it."""
+
+    # Contexts and commands are of Typer's own copy of click, which has no public name.
+    def list_commands(self, ctx: Any) -> list[str]:
+        """All names."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Import one command; None if there is none of this name."""
+        if cmd_name not in COMMANDS:
+            return None
+        only = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        only.command(cmd_name)(getattr(importlib.import_module(f"ixmodal.cli.{cmd_name}"), cmd_name))
+        return typer.main.get_command(only)
+
+
+main = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 
 @main.callback(invoke_without_command=True)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from ixmodal.cli.terminal import Spec, console, failure
 from ixmodal.errors import IxmodalError
+from ixmodal.spec import App, Model
 from ixmodal.spec.sources import load_spec
 from ixmodal.weights import fetch, weights_directory
 
@@ -15,18 +18,23 @@ def pull(spec: Spec = None) -> None:
     try:
         declared = load_spec(spec)
         for model in declared.local_models:
-            with _progress() as bar:
-                task = bar.add_task(model.id, total=None)
-                path = fetch(
-                    model,
-                    weights_directory(declared),
-                    # mypy infers no types for a lambda with a default, which binds this turn of the loop.
-                    lambda done, total, task=task: bar.update(task, completed=done, total=total),  # type: ignore[misc]
-                    timeout=declared.limits.download_timeout,
-                )
+            path = _pull(model, declared)
             console.print(f"[green]✓[/green] {model.id}: {path}", soft_wrap=True, highlight=False)
     except IxmodalError as error:
         raise failure(error) from None
+
+
+def _pull(model: Model, spec: App) -> Path:
+    with _progress() as bar:
+        task = bar.add_task(model.id, total=None)
+
+        def wait(target: Path) -> None:
+            console.print(f"another process is downloading {target}; waiting for it", soft_wrap=True, highlight=False)
+
+        def report(done: int, total: int | None) -> None:
+            bar.update(task, completed=done, total=total)
+
+        return fetch(model, weights_directory(spec), report, timeout=spec.limits.download_timeout, on_wait=wait)
 
 
 def _progress() -> Progress:

@@ -8,8 +8,10 @@ was downloaded. A file takes its final name only once it is whole and verified; 
 from __future__ import annotations
 
 import errno
+import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -24,6 +26,8 @@ from ixmodal.weights.places import local_path, refuse_split, target_path
 
 __all__ = ["Progress", "fetch", "locate", "verify", "weights_directory"]
 
+logger = logging.getLogger("ixmodal")
+_LOOK_EVERY = 0.5
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -68,7 +72,14 @@ def locate(model: Model, directory: Path) -> Path | None:
         raise _unusable(target, error) from None
 
 
-def fetch(model: Model, directory: Path, progress: Progress | None = None, *, timeout: float = 3600) -> Path:
+def fetch(
+    model: Model,
+    directory: Path,
+    progress: Progress | None = None,
+    *,
+    timeout: float = 3600,
+    on_wait: Callable[[Path], None] | None = None,
+) -> Path:
     """Return the verified weights, after downloading them where needed. Blocks; safe in several processes at once.
 
     Args:
@@ -76,6 +87,7 @@ def fetch(model: Model, directory: Path, progress: Progress | None = None, *, ti
         directory: where downloads live, see `weights_directory`.
         progress: called with the bytes that are there and the bytes in all (None: unknown), from any thread.
         timeout: seconds that all of it may take, waiting for another process included.
+        on_wait: called with the file's place once another process is found to be downloading it; unset: it is logged.
 
     Raises:
         WeightsError: the file can't be had, or is not what the spec says; nothing wrong is left in its place.
@@ -88,16 +100,34 @@ def fetch(model: Model, directory: Path, progress: Progress | None = None, *, ti
     job = Job(model, target_path(model, directory), timeout, progress)
     try:
         job.target.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(job.beside(".lock"), timeout=job.seconds_left()):
+        with _alone(job, on_wait or _tell_waiting):
             return locate(model, directory) or _download(job)
-    except Timeout:
-        raise WeightsError(
-            f"another process has been downloading {job.target} for {timeout:g} s; wait for it, or end it"
-        ) from None
     except OSError as error:
         if error.errno in _DISK_FULL:
             job.discard()
         raise _unusable(job.target, error) from None
+
+
+@contextmanager
+def _alone(job: Job, on_wait: Callable[[Path], None]) -> Iterator[None]:
+    """Hold the file's lock. The system takes it from a process that dies, however that happens."""
+    lock = FileLock(job.beside(".lock"))
+    try:
+        with suppress(Timeout):
+            lock.acquire(timeout=0)
+        if not lock.is_locked:
+            on_wait(job.target)
+        while not lock.is_locked:
+            job.progress(job.arrived, None)  # how far the other one is
+            with suppress(Timeout):
+                lock.acquire(timeout=min(job.seconds_left_to_wait(), _LOOK_EVERY))
+        yield
+    finally:
+        lock.release()
+
+
+def _tell_waiting(target: Path) -> None:
+    logger.info("another process is downloading %s; waiting for it", target)
 
 
 def _download(job: Job) -> Path:

@@ -1,10 +1,12 @@
-"""`https://` downloads: resumed where they were cut, retried with patience, never past the time limit."""
+"""Downloads over HTTP: resumed where they were cut, retried with patience, never past the time limit."""
 
 from __future__ import annotations
 
 import email.utils
 import re
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import httpx
@@ -34,6 +36,16 @@ _ADVICE = {
 }
 
 
+@dataclass(frozen=True)
+class Remote:
+    """Where a file is streamed from. `version` names its bytes where that is known ahead of the server's own ETag."""
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    schemes: tuple[str, ...] = ("https",)
+    version: str | None = None
+
+
 class _InterruptedError(Exception):
     """An attempt failed in a way that another one may mend."""
 
@@ -43,23 +55,30 @@ class _InterruptedError(Exception):
 
 
 def pull(job: Job) -> str:
-    """Download into `job.part` and return its SHA-256 sum.
+    """Download an `https://` source into `job.part` and return its SHA-256 sum. Raises as `stream` does."""
+    return stream(job, Remote(job.model.source))
+
+
+def stream(job: Job, remote: Remote) -> str:
+    """Download into `job.part`, from where an earlier process was cut off, and return the SHA-256 sum.
 
     Raises:
         WeightsError: refused, gone, or still failing after several attempts without a byte of progress.
     """
     hide_secrets("httpx")
     client = httpx.Client(
-        headers={"Accept-Encoding": "identity"},  # ranges and sums are of the file, not of its compressed form
+        headers={**remote.headers, "Accept-Encoding": "identity"},  # ranges and sums are of the file itself
         follow_redirects=True,
         max_redirects=10,
-        event_hooks={"request": [_https_only]},
+        event_hooks={"request": [lambda request: _check_scheme(request, remote)]},
     )
     with client, Part(job.part) as part:
+        if remote.version not in (None, part.validator):
+            part.restart(remote.version)
         while True:
             before = part.size
             try:
-                _retrying(job)(_attempt, client, job, part)
+                _retrying(job)(_attempt, client, job, part, remote)
                 return part.sha256
             except _InterruptedError as error:
                 if part.size <= before:
@@ -77,13 +96,12 @@ def _retrying(job: Job) -> Retrying:
     )
 
 
-def _attempt(client: httpx.Client, job: Job, part: Part) -> None:
+def _attempt(client: httpx.Client, job: Job, part: Part, remote: Remote) -> None:
     left = job.seconds_left()
     timeout = httpx.Timeout(min(30, left), connect=min(15, left))
-    resume = {"Range": f"bytes={part.size}-", "If-Range": part.validator} if part.size and part.validator else {}
     try:
-        with client.stream("GET", job.model.source, headers=resume, timeout=timeout) as response:
-            if not _opens(response, job, part):
+        with client.stream("GET", remote.url, headers=_resume(part, remote), timeout=timeout) as response:
+            if not _opens(response, job, part, remote):
                 return
             job.reserve((part.total or part.size) - part.size)
             for chunk in response.iter_raw():
@@ -101,15 +119,22 @@ def _attempt(client: httpx.Client, job: Job, part: Part) -> None:
     _check_length(job, part)
 
 
-def _opens(response: httpx.Response, job: Job, part: Part) -> bool:
+def _resume(part: Part, remote: Remote) -> dict[str, str]:
+    if not part.size or part.validator is None:
+        return {}
+    wanted = {"Range": f"bytes={part.size}-"}
+    return wanted if remote.version else {**wanted, "If-Range": part.validator}
+
+
+def _opens(response: httpx.Response, job: Job, part: Part, remote: Remote) -> bool:
     """Judge the status line and headers. False: the part is whole already."""
-    validator, length = _validator(response), _number(response.headers.get("Content-Length"))
+    validator, length = remote.version or _validator(response), _number(response.headers.get("Content-Length"))
     if response.headers.get("Content-Encoding", "identity") != "identity":
         raise WeightsError(f"{job.name} is sent compressed, against the request; use another source")
     if response.status_code == 206:
         start, total = _content_range(response)
         if start != part.size or validator not in (None, part.validator):
-            part.restart(None)
+            part.restart(remote.version)
             raise _InterruptedError("the server sent another part of the file than it was asked for")
         part.total = total
         return True
@@ -120,7 +145,7 @@ def _opens(response: httpx.Response, job: Job, part: Part) -> bool:
     if response.status_code == 416 and part.size:
         if _content_range(response)[1] == part.size:
             return False
-        part.restart(None)
+        part.restart(remote.version)
         raise _InterruptedError("the file has changed on the server")
     raise _refusal(response, job)
 
@@ -142,8 +167,8 @@ def _check_length(job: Job, part: Part) -> None:
     raise WeightsError(f"{job.name} is longer than the server says; use another source")
 
 
-def _https_only(request: httpx.Request) -> None:
-    if request.url.scheme != "https":
+def _check_scheme(request: httpx.Request, remote: Remote) -> None:
+    if request.url.scheme not in remote.schemes:
         raise WeightsError(
             f"a redirect leads to {request.url.scheme}://{request.url.host}, not to https; correct the source"
         )

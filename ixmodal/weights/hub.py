@@ -1,4 +1,4 @@
-"""`hf://` downloads, by huggingface_hub: its endpoint, token, cache and transfer protocol are honoured as anywhere."""
+"""`hf://` downloads: huggingface_hub finds the file, so that its endpoint, token and settings hold as anywhere."""
 
 from __future__ import annotations
 
@@ -7,47 +7,89 @@ import shutil
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, wait
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import huggingface_hub
-from huggingface_hub import errors
+from huggingface_hub import constants, errors
 
 from ixmodal.errors import WeightsError
 from ixmodal.weights.checksums import hash_file, mismatch
+from ixmodal.weights.https import Remote, stream
 from ixmodal.weights.job import Job
 from ixmodal.weights.quiet import hide_secrets
 
 _LOGGERS = ("httpx2", "huggingface_hub.file_download", "huggingface_hub.utils._http")
+T = TypeVar("T")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A file as the hub describes it: `url` names the commit, `sha256` is None for a file outside its large storage."""
+
+    url: str
+    commit: str | None
+    etag: str | None
+    size: int
+    sha256: str | None
 
 
 def pull(job: Job) -> str:
     """Download into `job.part` and return its SHA-256 sum.
 
+    The hub says what the file is; its bytes are streamed as those of any other address, because huggingface_hub goes
+    on with no download that another process began. What it serves over its own protocol only is left to it.
+
     Raises:
         WeightsError: no such file, no access, no network, or another file than the spec or the hub says.
     """
     hide_secrets(*_LOGGERS)
-    staging = job.beside(".hub")
-    shutil.rmtree(staging, ignore_errors=True)  # what a killed process left can't be gone on with
     try:
-        path, sha256 = _within(job, lambda: _download(job, staging))
-        path.replace(job.part)
-        return sha256
+        found = _within(job, lambda: _find(job))
+        if found.size > constants.MAX_HTTP_DOWNLOAD_SIZE:
+            sha256 = _by_library(job, found)
+        else:
+            sha256 = stream(job, _remote(found))
     except WeightsError:
         raise
     except Exception as error:
         if isinstance(error, OSError) and error.errno:
             raise
         raise WeightsError(f"{job.name} can't be downloaded: {_explain(job, error)}") from None
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+    if found.sha256 not in (None, sha256):
+        job.discard()
+        raise WeightsError(
+            f"{job.name} was damaged on its way: sha256 {sha256}, the hub says {found.sha256}; try again"
+        )
+    return sha256
 
 
-def _within(job: Job, work: Callable[[], tuple[Path, str]]) -> tuple[Path, str]:
+def _find(job: Job) -> _Found:
+    repo, file = job.model.source.removeprefix("hf://"), job.model.file or ""
+    url = huggingface_hub.hf_hub_url(repo, file, revision=job.model.revision)
+    remote = huggingface_hub.get_hf_file_metadata(url, retry_on_errors=True)
+    stated = remote.etag if remote.etag and _SHA256.fullmatch(remote.etag) else None
+    if stated and job.model.sha256 not in (None, stated):
+        raise mismatch(job.name, stated, str(job.model.sha256))  # known before the first byte
+    job.reserve((remote.size or 0) - job.arrived)
+    if remote.commit_hash:
+        url = huggingface_hub.hf_hub_url(repo, file, revision=remote.commit_hash)
+    return _Found(url, remote.commit_hash, remote.etag, remote.size or 0, stated)
+
+
+def _remote(found: _Found) -> Remote:
+    # A commit's file never changes, so its sum is a better name for the bytes than the ETag of whoever stores them.
+    version = found.sha256 or (f"{found.commit}:{found.etag}" if found.commit and found.etag else None)
+    schemes = ("https",) if found.url.startswith("https:") else ("https", "http")  # as HF_ENDPOINT says
+    token = huggingface_hub.get_token()
+    return Remote(found.url, {"Authorization": f"Bearer {token}"} if token else {}, schemes, version)
+
+
+def _within(job: Job, work: Callable[[], T]) -> T:
     """Work in a thread that is left behind at the time limit, for the library's own waits have no common bound."""
-    future: Future[tuple[Path, str]] = Future()
+    future: Future[T] = Future()
 
     def run() -> None:
         try:
@@ -62,25 +104,25 @@ def _within(job: Job, work: Callable[[], tuple[Path, str]]) -> tuple[Path, str]:
     return future.result()
 
 
-def _download(job: Job, staging: Path) -> tuple[Path, str]:
-    repo, file = job.model.source.removeprefix("hf://"), job.model.file or ""
-    url = huggingface_hub.hf_hub_url(repo, file, revision=job.model.revision)
-    remote = huggingface_hub.get_hf_file_metadata(url, retry_on_errors=True)
-    stated = remote.etag if remote.etag and _SHA256.fullmatch(remote.etag) else None
-    if stated and job.model.sha256 not in (None, stated):
-        raise mismatch(job.name, stated, str(job.model.sha256))  # known before the first byte
-    job.reserve(remote.size or 0)
-    path = huggingface_hub.hf_hub_download(
-        repo,
-        file,
-        revision=remote.commit_hash or job.model.revision,
-        local_dir=staging,
-        tqdm_class=_progress_bar(job, remote.size),
-    )
-    found = hash_file(Path(path))
-    if stated not in (None, found):
-        raise WeightsError(f"{job.name} was damaged on its way: sha256 {found}, the hub says {stated}; try again")
-    return Path(path), found
+def _by_library(job: Job, found: _Found) -> str:
+    staging = job.beside(".hub")
+    shutil.rmtree(staging, ignore_errors=True)  # what a killed process left can't be gone on with
+
+    def download() -> Path:
+        path = huggingface_hub.hf_hub_download(
+            job.model.source.removeprefix("hf://"),
+            job.model.file or "",
+            revision=found.commit or job.model.revision,
+            local_dir=staging,
+            tqdm_class=_progress_bar(job, found.size),
+        )
+        return Path(path)
+
+    try:
+        _within(job, download).replace(job.part)
+        return hash_file(job.part)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 def _progress_bar(job: Job, size: int | None) -> Any:

@@ -31,11 +31,28 @@ class Job:
         """A path next to the target."""
         return self.target.with_name(self.target.name + suffix)
 
+    @property
+    def arrived(self) -> int:
+        """Bytes that an earlier process left and this one may go on with."""
+        try:
+            return self.part.stat().st_size
+        except OSError:
+            return 0
+
     def seconds_left(self) -> float:
         """Seconds until the time limit. Raises `WeightsError` when it is past."""
         left = self._deadline - time.monotonic()
         if left <= 0:
             raise self.too_late()
+        return left
+
+    def seconds_left_to_wait(self) -> float:
+        """Seconds until the time limit. Raises `WeightsError` when another process holds the file beyond it."""
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise WeightsError(
+                f"another process has been downloading {self.target} for {self._timeout:g} s; wait for it, or end it"
+            )
         return left
 
     def too_late(self) -> WeightsError:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from ixmodal.cli import main
+from ixmodal.cli import COMMANDS, main
 
 runner = CliRunner()
 
@@ -34,3 +36,23 @@ def test_serve_refuses_keys_that_are_declared_and_absent(monkeypatch: pytest.Mon
     result = runner.invoke(main, ["serve", str(spec)])
     assert result.exit_code == 1
     assert "IXMODAL_API_KEYS" in result.stderr
+
+
+def test_help_lists_every_command_in_order() -> None:
+    result = runner.invoke(main, ["--help"])
+    assert result.exit_code == 0
+    places = [result.stdout.index(f" {name} ") for name in COMMANDS]
+    assert places == sorted(places)
+
+
+def test_an_unknown_command_is_a_usage_error() -> None:
+    result = runner.invoke(main, ["sevre"])
+    assert result.exit_code == 2
+    assert "No such command 'sevre'" in result.stderr
+
+
+def test_a_command_imports_what_it_needs_and_no_more() -> None:
+    script = "import sys; from ixmodal.cli import main; main(['pull'], standalone_mode=False); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    loaded = set(done.stdout.split())
+    assert loaded.isdisjoint({"uvicorn", "starlette", "modal", "huggingface_hub", "httpx", "numpy"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import socket
 import ssl
 import threading
 import time
@@ -31,13 +32,20 @@ class Files:
     """Seconds between two pieces of 64 KiB."""
     cut_after: int | None = None
     """Bytes of a body after which the connection is dropped."""
+    tells_length = True
+    """Whether answers say how long they are; else the end of the connection is the end of the body."""
+    sent: int
+    """Bytes of bodies that went out."""
 
     def __init__(self, contents: dict[str, bytes] | None = None, *, tls: ssl.SSLContext | None = None) -> None:
         self.contents = contents or {}
         self.requests: list[Request] = []
+        self.sent = 0
         handler = type("Handler", (_Handler,), {"owner": self})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._server.daemon_threads = False
+        # What the system takes from a sender ahead of the receiver is lost when the receiver dies, and counts as sent.
+        self._server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 131_072)
         if tls:
             self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self.port = self._server.server_address[1]
@@ -148,7 +156,9 @@ class _Handler(BaseHTTPRequestHandler):
         start = self._start() if self.headers.get("If-Range", etag) == etag else 0
         if start and start >= len(content):
             return self.send_head(416, {"Content-Range": f"bytes */{len(content)}", "Content-Length": "0"})
-        headers = {"ETag": etag, "Content-Length": str(len(content) - start), "Accept-Ranges": "bytes"}
+        headers = {"ETag": etag, "Accept-Ranges": "bytes"}
+        if self.owner.tells_length:
+            headers["Content-Length"] = str(len(content) - start)
         if start:
             headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
         self.send_head(206 if start else 200, headers)
@@ -164,7 +174,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = body[: self.owner.cut_after]
         try:
             for offset in range(0, len(body), 65_536):
-                self.wfile.write(body[offset : offset + 65_536])
+                self.owner.sent += self.wfile.write(body[offset : offset + 65_536])
                 time.sleep(self.owner.pause)
         except OSError:
             self.log_error("the client has gone")

@@ -1,20 +1,19 @@
 from __future__ import annotations
 
-import errno
 import hashlib
 import logging
 import time
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub
 import pytest
 from huggingface_hub import constants
-from huggingface_hub.errors import LocalEntryNotFoundError
+from huggingface_hub.file_download import http_get
 
 from ixmodal.errors import WeightsError
 from ixmodal.weights import fetch, locate
 from ixmodal.weights.job import Job
+from ixmodal.weights.part import Part
 from tests.support.hub import COMMIT, Hub, Repository
 from tests.weights.conftest import CONTENT, FILE, REPO, SHA256, from_hub, left_below
 
@@ -43,9 +42,8 @@ def test_a_pinned_revision_and_a_folder(hub: Hub, tmp_path: Path) -> None:
 
 def test_a_branch_that_moves_meanwhile_is_downloaded_as_it_was_when_asked(hub: Hub, tmp_path: Path) -> None:
     fetch(from_hub(), tmp_path)
-    first, second = hub.asked("HEAD", f"/{REPO}/resolve/")[:2]
-    assert f"/resolve/main/{FILE}" in first.path
-    assert f"/resolve/{COMMIT}/{FILE}" in second.path
+    assert [r.path for r in hub.asked("HEAD", f"/{REPO}/resolve/")] == [f"/{REPO}/resolve/main/{FILE}"]
+    assert [r.path for r in hub.asked("GET", f"/{REPO}/resolve/")] == [f"/{REPO}/resolve/{COMMIT}/{FILE}"]
 
 
 @pytest.mark.parametrize(
@@ -94,13 +92,11 @@ def test_no_network(hub: Hub, tmp_path: Path, pauses: list[float], monkeypatch: 
         fetch(from_hub(), tmp_path)
 
 
-def test_a_network_that_goes_down_meanwhile(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def gone(*args: Any, **settings: Any) -> str:
-        raise LocalEntryNotFoundError("An error happened while trying to locate the file")
-
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", gone)
-    with pytest.raises(WeightsError, match="the hub can't be reached or broke off"):
+def test_a_network_that_goes_down_meanwhile(hub: Hub, tmp_path: Path, pauses: list[float]) -> None:
+    hub.cut_after = 0
+    with pytest.raises(WeightsError, match=r"can't be downloaded: .*; try again later"):
         fetch(from_hub(), tmp_path)
+    assert len(hub.asked("GET", "/storage/")) == 6
 
 
 def test_offline_by_choice(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,18 +122,70 @@ def test_a_file_damaged_on_its_way_is_not_kept(hub: Hub, tmp_path: Path, sha256:
     assert left_below(tmp_path) == set()
 
 
-def test_what_a_killed_process_left_is_cleared_away(hub: Hub, tmp_path: Path) -> None:
+def leave_half(directory: Path, version: str) -> int:
+    """What a process that was killed halfway through another commit's file, or this one's, leaves."""
+    job = Job(from_hub(), directory / f"hf/{REPO}/main/{FILE}", 1)
+    job.part.parent.mkdir(parents=True)
+    with Part(job.part) as part:
+        part.restart(version)
+        part.write(CONTENT[: len(CONTENT) // 2])
+    return len(CONTENT) // 2
+
+
+def test_a_later_process_goes_on(hub: Hub, tmp_path: Path) -> None:
+    half = leave_half(tmp_path, SHA256)
+    assert fetch(from_hub(), tmp_path).read_bytes() == CONTENT
+    assert [r.headers.get("range") for r in hub.asked("GET", "/storage/")] == [f"bytes={half}-"]
+    assert left_below(tmp_path) == {FILE, f"{FILE}.verified.json"}
+
+
+def test_the_half_of_another_file_is_not_gone_on_with(hub: Hub, tmp_path: Path) -> None:
+    leave_half(tmp_path, "f" * 64)
+    assert fetch(from_hub(), tmp_path).read_bytes() == CONTENT
+    assert [r.headers.get("range") for r in hub.asked("GET", "/storage/")] == [None]
+
+
+@pytest.fixture
+def too_large_for_http(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file so large that the hub serves it over its own protocol only; here the library falls back to HTTP."""
+    monkeypatch.setattr(constants, "MAX_HTTP_DOWNLOAD_SIZE", len(CONTENT) - 1)
+    monkeypatch.setattr("huggingface_hub.file_download.http_get", _http_get_of_any_size)
+
+
+def _http_get_of_any_size(*args: Any, **settings: Any) -> None:
+    settings["expected_size"] = None
+    http_get(*args, **settings)
+
+
+@pytest.mark.usefixtures("too_large_for_http")
+def test_the_largest_files_are_left_to_the_library(hub: Hub, tmp_path: Path) -> None:
     left = Job(from_hub(), tmp_path / f"hf/{REPO}/main/{FILE}", 1).beside(".hub")
     left.mkdir(parents=True)
     (left / "x.incomplete").write_bytes(CONTENT)
-    fetch(from_hub(), tmp_path)
+    seen: list[tuple[int, int | None]] = []
+    fetch(from_hub(), tmp_path, lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (len(CONTENT), len(CONTENT))
     assert left_below(tmp_path) == {FILE, f"{FILE}.verified.json"}
+
+
+@pytest.mark.usefixtures("too_large_for_http")
+def test_the_time_limit_holds_for_the_library_too(hub: Hub, tmp_path: Path) -> None:
+    hub.pause = 0.3
+    start = time.monotonic()
+    with pytest.raises(WeightsError, match=r"was not downloaded within 0\.5 s; .* limits\.download_timeout"):
+        fetch(from_hub(), tmp_path, timeout=0.5)
+    assert time.monotonic() - start < 2
+    hub.pause = 0
 
 
 def test_a_connection_that_is_cut_is_gone_on_from(hub: Hub, tmp_path: Path, pauses: list[float]) -> None:
     hub.cut_after = 200_000
     assert fetch(from_hub(), tmp_path).read_bytes() == CONTENT
-    assert [r.headers.get("range") for r in hub.asked("GET")] == [None, "bytes=200000-", "bytes=400000-"]
+    assert [r.headers.get("range") for r in hub.asked("GET", "/storage/")] == [
+        None,
+        "bytes=200000-",
+        "bytes=400000-",
+    ]
 
 
 def test_the_time_limit_holds(hub: Hub, tmp_path: Path) -> None:
@@ -154,16 +202,6 @@ def test_room_on_the_disk_is_asked_for_ahead(hub: Hub, tmp_path: Path, monkeypat
     with pytest.raises(WeightsError, match=r"needs 512,004 bytes, but .* has 1,000 free"):
         fetch(from_hub(), tmp_path)
     assert hub.asked("GET") == []
-
-
-def test_a_full_disk_leaves_nothing(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*args: Any, **settings: Any) -> str:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", full)
-    with pytest.raises(WeightsError, match="the disk is full"):
-        fetch(from_hub(), tmp_path)
-    assert left_below(tmp_path) == set()
 
 
 def test_the_signed_address_is_not_told(

@@ -44,7 +44,7 @@ def test_two_processes_download_from_the_hub_once(hub: Hub, tmp_path: Path) -> N
     first, second = (result(process) for process in both)
     assert first == second == tmp_path / "w/hf/owner/Small-GGUF/main" / FILE
     assert first.read_bytes() == CONTENT
-    assert len(hub.asked("GET")) == 1
+    assert len(hub.asked("GET", "/storage/")) == 1
 
 
 def test_two_processes_download_from_the_web_once(tls: ssl.SSLContext, tmp_path: Path) -> None:
