@@ -114,7 +114,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"tools": [{"type": "function", "name": "a b"}]}, "tools[0].name"),
     ({"tools": [FUNCTION, FUNCTION]}, "tools"),
     ({"tool_choice": "required"}, "tool_choice"),
-    ({"tool_choice": "sometimes"}, "tool_choice.type"),
+    ({"tool_choice": "sometimes"}, "tool_choice"),
     ({"tools": [FUNCTION], "tool_choice": {"type": "function", "name": "sub"}}, "tool_choice"),
     ({"text": {"format": {"type": "json_schema", "name": "n"}}}, "text.format"),
     ({"text": {"format": {"type": "xml"}}}, "text.format.type"),

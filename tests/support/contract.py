@@ -49,7 +49,7 @@ class Contract:
         media = response.headers["content-type"].partition(";")[0]
         assert media in content, f"{where} has the media type {media}"
         if media == "text/event-stream":
-            self._check_events(where, content[media]["x-event-schema"], response.text)
+            self._check_events(where, content[media]["schema"], response.text)
         else:
             value = response.json() if media == "application/json" else response.text
             self._validate(where, content[media]["schema"], value)
@@ -57,9 +57,10 @@ class Contract:
     def _check_events(self, where: str, schema: dict[str, Any], text: str) -> None:
         events = [block.rpartition("data: ")[2] for block in text.split("\n\n")[:-1]]
         assert events, where
-        assert events[-1] == "[DONE]", where
+        done, data = schema["properties"]["data"]["anyOf"]
+        assert events[-1] == done["const"], where
         for event in events[:-1]:
-            self._validate(where, schema, json.loads(event))
+            self._validate(where, data["contentSchema"], json.loads(event))
 
     def _validate(self, where: str, schema: dict[str, Any], value: Any) -> None:
         errors = [f"{error.json_path}: {error.message:.300}" for error in self._schema(schema).iter_errors(value)]

@@ -103,11 +103,22 @@ def _success(operation: Operation, schemas: Schemas) -> dict[str, Any]:
     own: Headers = {name: (text, {"type": "string"}, False) for name, text in operation.headers.items()}
     shown["headers"] |= headers(own)
     if operation.events is not None:
-        # How an event looks is said in an extension: 3.1 knows no schema for the items of a stream.
-        items = schemas.of("answer", operation.events)
-        stream = {"schema": {"type": "string"}, "x-event-schema": items}
-        shown.setdefault("content", {})["text/event-stream"] = stream
+        shown.setdefault("content", {})["text/event-stream"] = {"schema": _event(operation, schemas)}
     return shown
+
+
+def _event(operation: Operation, schemas: Schemas) -> dict[str, Any]:
+    """Each event, its fields as OpenAPI 3.2 has them (https://spec.openapis.org/oas/v3.2.0#event-streams)."""
+    data = {
+        "contentMediaType": "application/json",
+        "contentSchema": schemas.of("answer", operation.events),
+    }
+    return {
+        "description": "Each event of the stream; the data of the last one is `[DONE]`.",
+        "type": "object",
+        "required": ["data"],
+        "properties": {"data": {"type": "string", "anyOf": [{"const": "[DONE]"}, data]}, "event": {"type": "string"}},
+    }
 
 
 def _answer(told: Any, schemas: Schemas) -> dict[str, Any]:

@@ -40,10 +40,15 @@ def prompt_list(value: Any) -> Any:
     return value
 
 
+TokenIds = Annotated[list[int], Field(min_length=1)]
+Prompts = str | Annotated[list[str], Field(min_length=1)] | TokenIds | Annotated[list[TokenIds], Field(min_length=1)]
+"""The four forms."""
+
+
 class CompletionRequest(SamplingFields):
     """The body."""
 
-    prompt: Annotated[Any, BeforeValidator(prompt_list)]
+    prompt: Annotated[Any, BeforeValidator(prompt_list, json_schema_input_type=Prompts)]
     best_of: int | None = Field(None, ge=1, le=20)
     echo: bool | None = None
     logprobs: int | None = Field(None, ge=0, le=5)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from ixmodal.engine.request import TextPrompt, TokenPrompt
 from ixmodal.server.errors import HTTPError
-from ixmodal.server.protocol.completions import prompt_list
+from ixmodal.server.protocol.completions import TokenIds, prompt_list
 
 MAX_INPUTS = 2048
 
@@ -23,12 +23,18 @@ def _inputs(value: Any) -> Any:
     return found
 
 
+_Text = Annotated[str, Field(min_length=1)]
+_Texts = Annotated[list[_Text], Field(min_length=1, max_length=MAX_INPUTS)]
+_Lists = Annotated[list[TokenIds], Field(min_length=1, max_length=MAX_INPUTS)]
+Inputs = _Text | _Texts | TokenIds | _Lists
+
+
 class EmbeddingRequest(BaseModel):
     """The body."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
     model: str | None = Field(None, max_length=256)
-    input: Annotated[Any, BeforeValidator(_inputs)]
+    input: Annotated[Any, BeforeValidator(_inputs, json_schema_input_type=Inputs)]
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: int | None = Field(None, ge=1)
     user: str | None = None

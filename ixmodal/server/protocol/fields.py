@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import msgspec
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
 
 from ixmodal.engine.request import SamplingParams
 from ixmodal.server.errors import HTTPError, field_error
@@ -19,17 +21,33 @@ def _one_is_a_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+_ID_PATTERN = "^(0|[1-9][0-9]{0,9})$"
+
+
 def _token_ids(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
-    try:
-        return {int(key): bias for key, bias in value.items()}
-    except ValueError:
-        raise ValueError("its keys must be token ids") from None
+    if not all(re.fullmatch(_ID_PATTERN, key) for key in value):
+        raise ValueError("its keys must be token ids")
+    return {int(key): bias for key, bias in value.items()}
 
 
-StopTexts = Annotated[list[Annotated[str, Field(min_length=1, max_length=1024)]], Field(max_length=4)]
-Biases = Annotated[dict[int, Annotated[float, Field(ge=-100, le=100)]], Field(max_length=1024)]
+def _no_truth_value(value: Any) -> Any:
+    """Of a `Literal` of numbers, `false` and `true` would pass as 0 and 1."""
+    if isinstance(value, bool):
+        raise ValueError("it should be a number")  # noqa: TRY004  # pydantic wants ValueError
+    return value
+
+
+StopText = Annotated[str, Field(min_length=1, max_length=1024)]
+StopTexts = Annotated[list[StopText], Field(max_length=4)]
+Bias = Annotated[float, Field(ge=-100, le=100)]
+Biases = Annotated[dict[int, Bias], Field(max_length=1024)]
+_BiasesByText = Annotated[
+    dict[str, Bias], Field(max_length=1024, json_schema_extra={"propertyNames": {"pattern": _ID_PATTERN}})
+]
+_READS_STOPS = BeforeValidator(_one_is_a_list, json_schema_input_type=StopText | StopTexts | None)
+_READS_BIASES = BeforeValidator(_token_ids, json_schema_input_type=_BiasesByText | None)
 
 
 class StreamOptions(BaseModel):
@@ -59,8 +77,8 @@ class SamplingFields(BaseModel):
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
     presence_penalty: float | None = Field(None, ge=-2, le=2)
     seed: int | None = Field(None, ge=-(2**63), lt=2**63)
-    stop: Annotated[StopTexts | None, BeforeValidator(_one_is_a_list)] = None
-    logit_bias: Annotated[Biases | None, BeforeValidator(_token_ids)] = None
+    stop: Annotated[StopTexts | None, _READS_STOPS] = None
+    logit_bias: Annotated[Biases | None, _READS_BIASES] = None
     user: str | None = None
 
     top_k: int | None = Field(None, ge=-1)
@@ -70,7 +88,7 @@ class SamplingFields(BaseModel):
     ignore_eos: bool | None = None
     stop_token_ids: Annotated[list[int], Field(max_length=64)] | None = None
     typical_p: float | None = Field(None, gt=0, le=1)
-    mirostat: Literal[0, 2] | None = None
+    mirostat: Annotated[Literal[0, 2] | None, BeforeValidator(_no_truth_value)] = None
     mirostat_tau: float | None = Field(None, gt=0, le=100)
     mirostat_eta: float | None = Field(None, gt=0, le=1)
     regex: str | None = Field(None, min_length=1, max_length=MAX_GRAMMAR)
@@ -83,11 +101,19 @@ class SamplingFields(BaseModel):
         if not isinstance(data, dict):
             return data
         for name, neutral in cls.refused.items():
-            if name in data and data[name] is not None and data[name] not in neutral:
+            if name in data and data[name] is not None and not _is_one_of(data[name], neutral):
                 raise PydanticCustomError(
                     "unsupported_parameter", "'{param}' is not supported by this server; leave it out.", {"param": name}
                 )
         return {name: value for name, value in data.items() if name not in cls.refused}
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Of the refused fields, null and the values that ask for nothing are taken."""
+        shown = handler(core)
+        properties = handler.resolve_ref_schema(shown)["properties"]
+        properties |= {name: {"enum": [None, *neutral]} for name, neutral in cls.refused.items()}
+        return shown
 
     @model_validator(mode="after")
     def _stream_options_need_stream(self) -> Self:
@@ -129,6 +155,11 @@ class SamplingFields(BaseModel):
             mirostat_eta=_or(self.mirostat_eta, 0.1),
             constraint=to_constraint(None, self.regex, self.grammar),
         )
+
+
+def _is_one_of(value: Any, values: tuple[Any, ...]) -> bool:
+    """Equal as JSON: true is not 1."""
+    return any(type(value) is type(other) and value == other for other in values)
 
 
 def seeded(sampling: SamplingParams, choices: int) -> Iterable[SamplingParams]:

@@ -7,8 +7,23 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from ixmodal.server.errors import field_error
+from ixmodal.server.protocol.shown import ClosedDict
 
 MAX_TOOL_CALLS = 128
+
+
+class TextPart(ClosedDict):
+    """A part of a content: a text."""
+
+    type: Literal["text"]
+    text: str
+
+
+class RefusalPart(ClosedDict):
+    """A part of an assistant's content: a refusal."""
+
+    type: Literal["refusal"]
+    refusal: str
 
 
 def _text_of_parts(content: Any) -> Any:
@@ -25,6 +40,9 @@ def _text_of_parts(content: Any) -> Any:
             raise ValueError(f"a {kind} part has exactly the keys 'type' and '{key}'")
         texts.append(part[key])
     return "".join(texts)
+
+
+Content = str | list[TextPart | RefusalPart] | None
 
 
 class FunctionCall(BaseModel):
@@ -49,7 +67,7 @@ class Message(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
     role: Literal["developer", "system", "user", "assistant", "tool"]
-    content: Annotated[str | None, BeforeValidator(_text_of_parts)] = None
+    content: Annotated[str | None, BeforeValidator(_text_of_parts, json_schema_input_type=Content)] = None
     name: Annotated[str, Field(min_length=1, max_length=64)] | None = None
     tool_calls: Annotated[list[ToolCall], Field(max_length=MAX_TOOL_CALLS)] | None = None
     tool_call_id: Annotated[str, Field(min_length=1, max_length=128)] | None = None

@@ -29,7 +29,7 @@ class OutputTextPart(TypedDict):
     logprobs: list[TokenLogprob]
 
 
-class RefusalPart(TypedDict):
+class OutputRefusalPart(TypedDict):
     """A refusal of the assistant's."""
 
     type: Literal["refusal"]
@@ -56,7 +56,7 @@ class MessageObject(TypedDict):
     id: str
     type: Literal["message"]
     role: Literal["user", "assistant", "system", "developer"]
-    content: list[InputTextPart | OutputTextPart | RefusalPart]
+    content: list[InputTextPart | OutputTextPart | OutputRefusalPart]
     status: ItemStatus
     phase: NotRequired[Literal["commentary", "final_answer"]]
 

@@ -97,7 +97,7 @@ class FunctionReference(TypedDict):
     name: str
 
 
-class AllowedTools(TypedDict):
+class AllowedToolsObject(TypedDict):
     """A choice that narrows the tools."""
 
     type: Literal["allowed_tools"]
@@ -131,7 +131,7 @@ class ResponseObject(TypedDict):
     frequency_penalty: float
     top_logprobs: int
     text: TextSettings
-    tool_choice: Literal["none", "auto", "required"] | FunctionReference | AllowedTools
+    tool_choice: Literal["none", "auto", "required"] | FunctionReference | AllowedToolsObject
     tools: list[ToolObject]
     truncation: Literal["auto", "disabled"]
     metadata: dict[str, str]

@@ -5,11 +5,14 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from pydantic import BaseModel
+
 from ixmodal.engine.request import Usage
 from ixmodal.errors import BusyError, RequestError
 from ixmodal.server.errors import HTTPError, to_http
 from ixmodal.server.protocol.responses.items import new_id
 from ixmodal.server.protocol.responses.request import ResponsesRequest
+from ixmodal.server.protocol.responses.tools import ToolChoiceField
 
 Response = dict[str, Any]
 FINAL = frozenset({"completed", "incomplete", "failed", "cancelled"})
@@ -56,11 +59,15 @@ def _asked(body: ResponsesRequest) -> Response:
         "frequency_penalty": body.frequency_penalty or 0.0,
         "top_logprobs": body.top_logprobs or 0,
         "text": text,
-        "tool_choice": body.tool_choice.echo() if body.tool_choice else "auto",
+        "tool_choice": _choice(body.tool_choice),
         "tools": [_tool(tool.model_dump()) for tool in body.tools or ()],
         "truncation": body.truncation or "disabled",
         "metadata": body.metadata or {},
     }
+
+
+def _choice(choice: ToolChoiceField | None) -> Any:
+    return choice.model_dump() if isinstance(choice, BaseModel) else choice or "auto"
 
 
 def _hints(body: ResponsesRequest) -> Response:

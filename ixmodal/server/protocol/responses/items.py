@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
 from ixmodal.server.errors import field_error
+from ixmodal.server.protocol.shown import ClosedDict, NullIsUnset, shown_as
 
 Id = Annotated[str, Field(min_length=1, max_length=128)]
 Status = Literal["in_progress", "completed", "incomplete"]
@@ -61,14 +62,36 @@ def _joined(output: Any) -> Any:
     return "".join(part["text"] for part in _parts(output, ("input_text",))) if isinstance(output, list) else output
 
 
-class _ItemModel(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-    id: Id | None = None
+class InputText(ClosedDict):
+    """A part of a message: a text."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _null_is_unset(cls, data: Any) -> Any:
-        return {k: v for k, v in data.items() if v is not None} if isinstance(data, dict) else data
+    type: Literal["input_text"]
+    text: str
+    prompt_cache_breakpoint: NotRequired[Any]
+
+
+class OutputText(ClosedDict):
+    """A part of an assistant's message: a text. What came along with it before is not read."""
+
+    type: Literal["output_text"]
+    text: str
+    annotations: NotRequired[Any]
+    logprobs: NotRequired[Any]
+    parsed: NotRequired[Any]
+
+
+class OutputRefusal(ClosedDict):
+    """A part of an assistant's message: a refusal."""
+
+    type: Literal["refusal"]
+    refusal: str
+
+
+InputPart = InputText | OutputText | OutputRefusal
+
+
+class _ItemModel(NullIsUnset):
+    id: Id | None = None
 
 
 class MessageItem(_ItemModel):
@@ -76,7 +99,7 @@ class MessageItem(_ItemModel):
 
     type: Literal["message"] = "message"
     role: Literal["user", "assistant", "system", "developer"]
-    content: list[dict[str, Any]]
+    content: Annotated[list[dict[str, Any]], shown_as(str | list[InputPart])]
     status: Status = "completed"
     phase: Literal["commentary", "final_answer"] | None = None
 
@@ -111,7 +134,7 @@ class FunctionCallOutputItem(_ItemModel):
 
     type: Literal["function_call_output"]
     call_id: Id
-    output: Annotated[str, BeforeValidator(_joined)]
+    output: Annotated[str, BeforeValidator(_joined, json_schema_input_type=str | list[InputText])]
     name: str | None = None
     status: Status = "completed"
     caller: dict[Literal["type"], Literal["direct"]] | None = None
@@ -129,7 +152,7 @@ class ReasoningItem(_ItemModel):
     """What the model thought."""
 
     type: Literal["reasoning"]
-    summary: list[ThoughtText] = []
+    summary: list[ThoughtText] = Field(default_factory=list)
     content: list[ThoughtText] | None = None
     encrypted_content: str | None = None
     status: Status = "completed"
@@ -174,7 +197,7 @@ _AnyItem = Annotated[
     | Annotated[ReferenceItem, Tag("<item_reference>")],
     Discriminator(_tag),
 ]
-InputItems = Annotated[list[_AnyItem], BeforeValidator(_known)]
+InputItems = Annotated[list[_AnyItem], BeforeValidator(_known, json_schema_input_type=str | list[_AnyItem])]
 """The items of a request's `input`; a string is one message of the user."""
 
 

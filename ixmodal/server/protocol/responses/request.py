@@ -12,8 +12,9 @@ from ixmodal.engine.request import Constraint
 from ixmodal.server.errors import HTTPError, field_error
 from ixmodal.server.protocol.fields import SamplingFields, over
 from ixmodal.server.protocol.responses.items import Id, InputItems, Item, kept
-from ixmodal.server.protocol.responses.tools import FunctionTool, ToolChoiceFields, check_choice
-from ixmodal.server.turns import ToolChoice, TurnRequest
+from ixmodal.server.protocol.responses.tools import FunctionTool, ToolChoiceField, check_choice, to_choice
+from ixmodal.server.protocol.shown import NullIsUnset
+from ixmodal.server.turns import TurnRequest
 from ixmodal.spec import Limits
 
 Metadata = Annotated[
@@ -38,6 +39,15 @@ def _conversation_id(value: Any) -> Any:
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class ConversationId(_Strict):
+    """A conversation by its id."""
+
+    id: Id
+
+
+_READS_ID = BeforeValidator(_conversation_id, json_schema_input_type=Id | ConversationId | None)
 
 
 class ResponseStreamOptions(_Strict):
@@ -72,16 +82,11 @@ class Format(_Strict):
         return Constraint(self.type, json.dumps(self.schema_) if self.schema_ is not None else "", "text.format")
 
 
-class TextOptions(_Strict):
+class TextOptions(NullIsUnset):
     """`text`: what the answer looks like."""
 
     format: Format = Field(default_factory=lambda: Format(type="text"))
     verbosity: Literal["low", "medium", "high"] | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _null_is_unset(cls, data: Any) -> Any:
-        return {k: v for k, v in data.items() if v is not None} if isinstance(data, dict) else data
 
 
 class ReasoningOptions(_Strict):
@@ -119,7 +124,7 @@ class ResponsesRequest(SamplingFields):
     input: InputItems | None = None
     instructions: str | None = None
     previous_response_id: Id | None = None
-    conversation: Annotated[Id | None, BeforeValidator(_conversation_id)] = None
+    conversation: Annotated[Id | None, _READS_ID] = None
     store: bool | None = None
     background: bool | None = None
     stream_options: ResponseStreamOptions | None = None  # type: ignore[assignment]  # other options than chat's
@@ -130,7 +135,7 @@ class ResponsesRequest(SamplingFields):
     include: list[Include] | None = None
     text: TextOptions | None = None
     tools: Annotated[list[FunctionTool], Field(max_length=128)] | None = None
-    tool_choice: ToolChoiceFields | None = None
+    tool_choice: ToolChoiceField | None = None
     parallel_tool_calls: bool | None = None
 
     max_tool_calls: int | None = Field(None, ge=1)
@@ -188,5 +193,5 @@ class ResponsesRequest(SamplingFields):
             logprobs=(self.top_logprobs or 0) if self.wants_logprobs else None,
         )
         tools = [tool.to_chat() for tool in self.tools or ()]
-        choice = self.tool_choice.choice if self.tool_choice else ToolChoice("auto" if tools else "none")
+        choice = to_choice(self.tool_choice, has_tools=bool(tools))
         return TurnRequest(messages, sampling, tools, choice, self.parallel_tool_calls is not False)

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
 from ixmodal.server.errors import field_error
+from ixmodal.server.protocol.shown import NullIsUnset
 from ixmodal.server.protocol.tools import MAX_TOOLS, ToolName
 from ixmodal.server.turns import ToolChoice
 
 
-class FunctionTool(BaseModel):
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class FunctionTool(NullIsUnset):
     """A function that the client runs."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
     type: Literal["function"]
     name: ToolName
     description: str | None = None
@@ -35,7 +39,7 @@ class FunctionTool(BaseModel):
                 "A tool of type {kind} is not run by this server; tools are of type 'function'",
                 {"param": "tools", "kind": repr(kind)[:60]},
             )
-        return {name: value for name, value in data.items() if value is not None}
+        return data
 
     def to_chat(self) -> dict[str, Any]:
         """The tool in the nested form of the chat API."""
@@ -45,60 +49,61 @@ class FunctionTool(BaseModel):
         return {"type": "function", "function": function}
 
 
-class ToolChoiceFields(BaseModel):
-    """`tool_choice`: a word, a function, or allowed tools."""
+class NamedTool(_Strict):
+    """A function by its name."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
-    type: Literal["none", "auto", "required", "function", "allowed_tools"]
-    name: ToolName | None = None
-    mode: Literal["auto", "required"] | None = None
-    tools: list[dict[Literal["type", "name"], str]] | None = Field(None, min_length=1, max_length=MAX_TOOLS)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _word(cls, data: Any) -> Any:
-        if isinstance(data, str):
-            return {"type": data if data in ("none", "auto", "required") else f"{data!r:.40}"}
-        return data
-
-    @model_validator(mode="after")
-    def _whole(self) -> ToolChoiceFields:
-        if (self.name is not None) != (self.type == "function"):
-            raise ValueError("a 'name' belongs to the type 'function', and only to it")
-        has_list = self.mode is not None and self.tools is not None
-        if has_list != (self.type == "allowed_tools") or (self.mode is None) != (self.tools is None):
-            raise ValueError("'mode' and 'tools' belong to the type 'allowed_tools', and only to it")
-        if any(tool.get("type") != "function" or "name" not in tool for tool in self.tools or ()):
-            raise ValueError("allowed tools are of the form {'type': 'function', 'name': …}")
-        return self
-
-    @property
-    def names(self) -> list[str]:
-        """The functions it names."""
-        return [self.name] if self.name else [tool["name"] for tool in self.tools or ()]
-
-    @property
-    def choice(self) -> ToolChoice:
-        """The choice for a turn."""
-        if self.type == "function":
-            return ToolChoice("named", self.name)
-        if self.type == "allowed_tools":
-            return ToolChoice(self.mode or "auto", allowed=tuple(self.names))
-        return ToolChoice(self.type)
-
-    def echo(self) -> Any:
-        """The choice as the response repeats it."""
-        return self.type if self.type in ("none", "auto", "required") else self.model_dump(exclude_none=True)
+    type: Literal["function"]
+    name: ToolName
 
 
-def check_choice(choice: ToolChoiceFields | None, tools: Sequence[FunctionTool]) -> None:
+class AllowedTools(_Strict):
+    """A choice that narrows the tools."""
+
+    type: Literal["allowed_tools"]
+    mode: Literal["auto", "required"]
+    tools: list[NamedTool] = Field(min_length=1, max_length=MAX_TOOLS)
+
+
+def _form(value: Any) -> str | None:
+    if isinstance(value, str):
+        return "<word>"
+    kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
+    return {"function": "<function>", "allowed_tools": "<allowed_tools>"}.get(kind) if isinstance(kind, str) else None
+
+
+# In the path of an error, a name that is no identifier is left out.
+ToolChoiceField = Annotated[
+    Annotated[Literal["none", "auto", "required"], Tag("<word>")]
+    | Annotated[NamedTool, Tag("<function>")]
+    | Annotated[AllowedTools, Tag("<allowed_tools>")],
+    Discriminator(
+        _form,
+        custom_error_type="tool_choice",
+        custom_error_message="it should be none, auto, required, or an object of type function or allowed_tools",
+    ),
+]
+"""`tool_choice`: a word, a function, or allowed tools."""
+
+
+def to_choice(choice: ToolChoiceField | None, *, has_tools: bool) -> ToolChoice:
+    """The choice for a turn."""
+    if choice is None:
+        return ToolChoice("auto" if has_tools else "none")
+    if isinstance(choice, NamedTool):
+        return ToolChoice("named", choice.name)
+    if isinstance(choice, AllowedTools):
+        return ToolChoice(choice.mode, allowed=tuple(tool.name for tool in choice.tools))
+    return ToolChoice(choice)
+
+
+def check_choice(choice: ToolChoiceField | None, tools: Sequence[FunctionTool]) -> None:
     """Raise a field error for tools of one name, and for a choice of tools that are not there."""
     names = [tool.name for tool in tools]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise field_error("tools", f"two functions have the name '{twice}'")
-    if choice is None:
-        return
-    if missing := next((name for name in choice.names if name not in names), None):
+    wanted = to_choice(choice, has_tools=bool(tools))
+    named = [wanted.name] if wanted.name else wanted.allowed or ()
+    if missing := next((name for name in named if name not in names), None):
         raise field_error("tool_choice", f"it names the function '{missing}', which is not among 'tools'")
-    if choice.type == "required" and not names:
+    if wanted.mode == "required" and not names:
         raise field_error("tool_choice", "it is 'required', but there are no 'tools'")
