@@ -27,14 +27,20 @@ class ConstraintCompiler:
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
 
-    def compile(self, constraint: Constraint) -> TokenMask:
+    def compile(self, constraint: Constraint, before: str | None = None) -> TokenMask:
         """A mask at its beginning.
+
+        Args:
+            constraint: what the answer must look like.
+            before: a grammar in Lark syntax of what may come first, in which `@answer` stands for the constraint.
 
         Raises:
             InvalidRequestError: the schema, regex or grammar is malformed or uses what is not supported, by name.
         """
         try:
             grammar = _grammar(constraint)
+            if before is not None:
+                grammar = _preceded(before, grammar)
         except (ValueError, GbnfToLarkError) as error:
             raise self._refuse(constraint, str(error)) from None
         matcher = llguidance.LLMatcher(self._tokenizer, grammar, log_level=0)
@@ -100,6 +106,12 @@ class _Tokens:
     @cached_property
     def _byte_ids(self) -> dict[int, int]:
         return {piece[0]: id for id, piece in enumerate(self.tokens) if len(piece) == 1}
+
+
+def _preceded(before: str, grammar: str) -> str:
+    """Two grammars as llguidance takes several: a list, of which the first is where it starts."""
+    answer = json.loads(grammar)["grammars"][0] if grammar.lstrip().startswith("{") else {"lark_grammar": grammar}
+    return json.dumps({"grammars": [{"name": "before", "lark_grammar": before}, {**answer, "name": "answer"}]})
 
 
 def _grammar(constraint: Constraint) -> str:

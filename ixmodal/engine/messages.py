@@ -83,12 +83,13 @@ class LoadFailed(msgspec.Struct, frozen=True, tag="load_failed"):
 
 
 class Started(msgspec.Struct, frozen=True, tag="started"):
-    """The prompt was accepted: its length, and how much of it a slot already held (tokens)."""
+    """The prompt was accepted: its length, how much of it a slot already held (tokens), if it ends inside a thought."""
 
     id: int
     prompt_tokens: int
     cached_tokens: int
     dropped_messages: int = 0
+    starts_inside: bool = False
 
 
 class Progress(msgspec.Struct, frozen=True, tag="progress"):
@@ -96,12 +97,13 @@ class Progress(msgspec.Struct, frozen=True, tag="progress"):
 
 
 class Delta(msgspec.Struct, frozen=True, tag="delta", omit_defaults=True):
-    """Text that became certain; `completion_tokens` counts all tokens so far."""
+    """Text that became certain; `completion_tokens` counts all tokens so far, `reasoning_tokens` those of thoughts."""
 
     id: int
     text: str
     completion_tokens: int
     logprobs: tuple[TokenLogprob, ...] = ()
+    reasoning_tokens: int = 0
 
 
 class PromptRead(msgspec.Struct, frozen=True, tag="prompt_read"):
@@ -119,6 +121,7 @@ class Finished(msgspec.Struct, frozen=True, tag="finished", omit_defaults=True):
     completion_tokens: int
     reason: FinishReason
     logprobs: tuple[TokenLogprob, ...] = ()
+    reasoning_tokens: int = 0
 
 
 class Embedded(msgspec.Struct, frozen=True, tag="embedded"):

@@ -8,7 +8,7 @@ import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from msgspec.structs import replace
 
@@ -17,6 +17,18 @@ from ixmodal.engine.request import ChatPrompt, InfillPrompt, Prompt, TextPrompt
 from ixmodal.engine.truncation import Message, drop_oldest, from_turn, turn_starts
 from ixmodal.errors import ContextLengthError, InvalidRequestError
 from ixmodal.models.chat_template import ChatTemplate, Piece
+from ixmodal.models.reasoning import ends_inside
+
+_TAIL = 32
+"""Tokens from which a prompt's end is read: more than an opening tag has, letter by letter, with line breaks."""
+
+
+class Fitted(NamedTuple):
+    """A prompt's tokens, how many messages were left out of it, and whether it ends with an open thought."""
+
+    tokens: list[int]
+    dropped_messages: int
+    ends_inside: bool
 
 
 class PromptEncoder:
@@ -51,14 +63,14 @@ class PromptEncoder:
             raise self._too_long(f"{len(tokens)}", prompt)
         return tokens
 
-    def fit(self, prompt: Prompt, completion_tokens: int | None) -> tuple[list[int], int]:
-        """Like `encode`; a conversation that may be cut is cut first. Returns the tokens and how many messages went.
+    def fit(self, prompt: Prompt, completion_tokens: int | None) -> Fitted:
+        """Like `encode`; a conversation that may be cut is cut first.
 
         Raises:
             RequestError: as `encode`, of the last turn alone if nothing more can be dropped.
         """
         if not isinstance(prompt, ChatPrompt) or not (prompt.truncate or prompt.max_messages):
-            return self.encode(prompt, completion_tokens), 0
+            return self._fitted(self.encode(prompt, completion_tokens), 0)
         total = len(prompt.messages)
         kept = drop_oldest(prompt.messages, prompt.max_messages)
         if prompt.truncate:
@@ -67,7 +79,11 @@ class PromptEncoder:
             starts = turn_starts(kept)
             first = bisect.bisect_left(starts, True, key=lambda at: self._fits(prompt, kept, at, room))
             kept = from_turn(kept, starts[min(first, len(starts) - 1)])
-        return self.encode(replace(prompt, messages=kept), completion_tokens), total - len(kept)
+        return self._fitted(self.encode(replace(prompt, messages=kept), completion_tokens), total - len(kept))
+
+    def _fitted(self, tokens: list[int], dropped: int) -> Fitted:
+        texts = (self._vocabulary.piece(token) or self._vocabulary.texts[token] for token in tokens[-_TAIL:])
+        return Fitted(tokens, dropped, ends_inside(b"".join(texts).decode("utf-8", "replace")))
 
     def _fits(self, prompt: ChatPrompt, messages: list[Message], at: int, room: int) -> bool:
         try:

@@ -141,6 +141,8 @@ class Usage(msgspec.Struct, frozen=True):
     cached_tokens: int = 0
     dropped_messages: int = 0
     """Messages left out of the prompt, where the request allowed that."""
+    reasoning_tokens: int = 0
+    """Of the completion's, those up to the end of the model's thought."""
 
 
 class Output(msgspec.Struct, frozen=True):
@@ -151,6 +153,8 @@ class Output(msgspec.Struct, frozen=True):
     finish_reason: FinishReason | None = None
     logprobs: tuple[TokenLogprob, ...] = ()
     prompt_logprobs: tuple[TokenLogprob, ...] = ()
+    starts_inside: bool = False
+    """In the first output: whether the prompt ends inside a thought."""
 
 
 class Pooling(StrEnum):

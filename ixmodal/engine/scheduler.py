@@ -28,10 +28,11 @@ from ixmodal.engine.messages import (
     ToWorker,
 )
 from ixmodal.engine.prompts import PromptEncoder
-from ixmodal.engine.request import FinishReason, ModelInfo, Pooling, SamplingParams
+from ixmodal.engine.request import ChatPrompt, FinishReason, ModelInfo, Pooling, SamplingParams
 from ixmodal.engine.sequence import Sequence, Step
 from ixmodal.engine.slots import Slot, Slots
 from ixmodal.errors import EngineError, RequestError
+from ixmodal.models.reasoning import ThoughtCounter, grammar_before, thinks
 
 if TYPE_CHECKING:
     from ixmodal.engine.constraints import ConstraintCompiler, TokenMask
@@ -46,6 +47,7 @@ class Scheduler:
         self._batch_size = load.batch_size
         self._encoder = PromptEncoder(backend, load.chat_template, load.template_timeout)
         self._slots = Slots(backend.slots)
+        self._thinks = thinks(self._encoder.template_source)
         self._constraints: ConstraintCompiler | None = None
         self._running: deque[Sequence | Embedding] = deque()
 
@@ -91,13 +93,15 @@ class Scheduler:
 
     def _generate(self, message: Generate) -> None:
         sampling = message.request.sampling
-        prompt, dropped = self._encoder.fit(message.request.prompt, sampling.max_tokens)
+        prompt, dropped, inside = self._encoder.fit(message.request.prompt, sampling.max_tokens)
         self._check_ids(sampling)
-        mask = self._compile(sampling)
+        may_think = self._thinks and isinstance(message.request.prompt, ChatPrompt)
+        mask = self._compile(sampling, before=self._grammar_before(starts_inside=inside) if may_think else None)
+        thought = ThoughtCounter(starts_inside=inside) if may_think else None
         slot, cached = self._take(prompt, reuse=not sampling.prompt_logprobs)
         vocabulary, context_length = self._backend.vocabulary, self._backend.context_length
-        sequence = Sequence(message.id, slot, prompt, sampling, vocabulary, context_length, mask)
-        self._channel.send(Started(message.id, len(prompt), cached, dropped))
+        sequence = Sequence(message.id, slot, prompt, sampling, vocabulary, context_length, mask, thought)
+        self._channel.send(Started(message.id, len(prompt), cached, dropped, may_think and inside))
         if sequence.wants_tokens or sequence.reads_prompt:
             self._running.append(sequence)
         else:
@@ -120,7 +124,10 @@ class Scheduler:
             if any(not 0 <= token < size for token in ids):
                 raise RequestError(f"{param} names a token outside the vocabulary of {size} tokens", param=param)
 
-    def _compile(self, sampling: SamplingParams) -> TokenMask | None:
+    def _grammar_before(self, *, starts_inside: bool) -> str:
+        return grammar_before(starts_inside=starts_inside, control_ids=self._backend.vocabulary.control_ids)
+
+    def _compile(self, sampling: SamplingParams, before: str | None) -> TokenMask | None:
         constraint = sampling.constraint
         if constraint is None:
             return None
@@ -132,7 +139,7 @@ class Scheduler:
             from ixmodal.engine.constraints import ConstraintCompiler
 
             self._constraints = ConstraintCompiler(self._backend.vocabulary)
-        return self._constraints.compile(constraint)
+        return self._constraints.compile(constraint, before)
 
     def _cancel(self, id: int) -> None:
         for sequence in self._running:
@@ -183,7 +190,8 @@ class Scheduler:
             self._finish(sequence, step)
             return
         self._running.append(sequence)
-        self._channel.send(Delta(sequence.id, step.text, sequence.completion_tokens, step.logprobs))
+        counts = (sequence.completion_tokens, sequence.reasoning_tokens)
+        self._channel.send(Delta(sequence.id, step.text, counts[0], step.logprobs, counts[1]))
 
     def _pool(self, embedding: Embedding, complete: bool) -> None:
         embedding.add(self._backend.embedding(embedding.slot.index))
@@ -197,7 +205,8 @@ class Scheduler:
     def _finish(self, sequence: Sequence, step: Step) -> None:
         assert step.reason
         self._slots.release(sequence.slot)
-        self._channel.send(Finished(sequence.id, step.text, sequence.completion_tokens, step.reason, step.logprobs))
+        counts = (sequence.completion_tokens, sequence.reasoning_tokens)
+        self._channel.send(Finished(sequence.id, step.text, counts[0], step.reason, step.logprobs, counts[1]))
 
     def _fail(self, sequence: Sequence | Embedding, error: EngineError) -> None:
         sequence.slot.tokens.clear()

@@ -11,6 +11,7 @@ from ixmodal.engine.logprobs import LogprobQueue, describe, log_softmax
 from ixmodal.engine.request import FinishReason, SamplingParams, TokenLogprob
 from ixmodal.engine.sampler import Sampler
 from ixmodal.engine.slots import Slot
+from ixmodal.models.reasoning import ThoughtCounter
 from ixmodal.models.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class Sequence:
         vocabulary: Vocabulary,
         context_length: int,
         mask: TokenMask | None = None,
+        thought: ThoughtCounter | None = None,
     ) -> None:
         self.id = id
         self.slot = slot
@@ -50,6 +52,7 @@ class Sequence:
         self._stop_ids = vocabulary.end_ids | set(params.stop_token_ids)
         self._sampler = Sampler(params, prompt, vocabulary.end_ids)
         self._mask = mask
+        self._thought = thought
         control = vocabulary.control_ids
         self._shown = {control[text]: text.encode() for text in params.shown_control if text in control}
         self._detokenizer = Detokenizer(params.stop)
@@ -60,6 +63,11 @@ class Sequence:
     def wants_tokens(self) -> bool:
         """False for a request of zero tokens."""
         return self._limit > 0
+
+    @property
+    def reasoning_tokens(self) -> int:
+        """Of `completion_tokens`, those up to the end of a thought."""
+        return self._thought.tokens if self._thought else 0
 
     @property
     def reads_prompt(self) -> bool:
@@ -100,7 +108,10 @@ class Sequence:
             self._told.push(describe(logprobs, token, wanted or 0, self._vocabulary))
         if token in self._stop_ids:
             return self._end(FinishReason.STOP)
-        text = self._detokenizer.push(self._shown.get(token) or self._vocabulary.piece(token))
+        piece = self._shown.get(token) or self._vocabulary.piece(token)
+        if self._thought is not None:
+            self._thought.push(piece)
+        text = self._detokenizer.push(piece)
         complete = self._mask is not None and self._mask.advance(token)
         if self._detokenizer.stopped:
             return Step(text, FinishReason.STOP, self._told.release(text))

@@ -29,7 +29,7 @@ class Stream:
         self._logprobs: list[TokenLogprob] = []
         self._prompt_logprobs: tuple[TokenLogprob, ...] = ()
         self._usage = Usage()
-        self._opening: Usage | None = None
+        self._opening: Output | None = None
         self._reason: FinishReason | None = None
         self._error: IxmodalError | None = None
         self._news = asyncio.Event()
@@ -43,7 +43,7 @@ class Stream:
         """Take a frame of this generation."""
         if isinstance(message, Started):
             self._usage = Usage(message.prompt_tokens, 0, message.cached_tokens, message.dropped_messages)
-            self._opening = self._usage
+            self._opening = Output("", self._usage, starts_inside=message.starts_inside)
         elif isinstance(message, PromptRead):
             self._prompt_logprobs = message.logprobs
         elif isinstance(message, Refused | Failed):
@@ -51,7 +51,8 @@ class Stream:
         elif isinstance(message, Delta | Finished):
             self._text.append(message.text)
             self._logprobs += message.logprobs
-            self._usage = replace(self._usage, completion_tokens=message.completion_tokens)
+            counts = (message.completion_tokens, message.reasoning_tokens)
+            self._usage = replace(self._usage, completion_tokens=counts[0], reasoning_tokens=counts[1])
             if isinstance(message, Finished):
                 self._reason = message.reason
         self._news.set()
@@ -70,7 +71,7 @@ class Stream:
             opening, self._opening = self._opening, None
             if not (self._text or self._prompt_logprobs or self.ended):
                 self._news.clear()
-            return Output("", opening)
+            return opening
         self._news.clear()
         text = "".join(self._text)
         self._text.clear()

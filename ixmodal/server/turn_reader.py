@@ -15,7 +15,7 @@ class TurnReader:
     """Turns outputs into events: first thoughts are taken out, then calls out of the rest."""
 
     def __init__(self, *, thinks: bool, calls: ToolCallParser | None) -> None:
-        self._thoughts = ReasoningParser() if thinks else None
+        self._thoughts = ReasoningParser(starts_inside=False) if thinks else None
         self._calls = calls
         self._open = 0
         self._ended = 0
@@ -25,6 +25,11 @@ class TurnReader:
     def has_called(self) -> bool:
         """True once at least one call is complete and none is half-way."""
         return self._ended > 0 and self._ended == self._open
+
+    def begin(self, *, inside: bool) -> None:
+        """The prompt was accepted; `inside`: it ends with an open thought."""
+        if self._thoughts is not None:
+            self._thoughts = ReasoningParser(starts_inside=inside)
 
     def read(self, output: Output) -> Iterator[TurnEvent]:
         """The events of the next output. Log-probabilities go with the text that they belong to, or before it."""

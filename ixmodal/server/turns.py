@@ -19,7 +19,7 @@ from ixmodal.engine.request import (
     SamplingParams,
     Usage,
 )
-from ixmodal.models.reasoning import thinks
+from ixmodal.models.reasoning import BEGINS_WITH_THOUGHT, MARKERS, thinks
 from ixmodal.models.tool_calls import ToolFormat, choose_format
 from ixmodal.server.turn_events import (
     ReasoningDelta,
@@ -75,7 +75,8 @@ async def run_turn(engine: EngineClient, request: TurnRequest) -> AsyncGenerator
     """Answer a conversation.
 
     The first event is `TurnStarted`, the last `TurnEnd`. A forced tool choice constrains the engine, so that any model
-    obeys; otherwise a call is recognised in what the model writes. Closing the iterator frees the slot.
+    obeys; otherwise a call is recognised in what the model writes, and constrained from its beginning on where one of
+    the tools is `strict`. What a model thinks comes first and is not constrained. Closing the iterator frees the slot.
 
     Raises:
         IxmodalError: as `EngineClient.generate` does.
@@ -84,17 +85,19 @@ async def run_turn(engine: EngineClient, request: TurnRequest) -> AsyncGenerator
     format = choose_format(model.chat_template)
     tools = _offered(request)
     messages, shown = format.adapt(request.messages, tools)
+    may_think = thinks(model.chat_template)
     sampling = _with_tools(request, format, tools, model) if tools else request.sampling
-    reader = TurnReader(
-        thinks=thinks(model.chat_template) and sampling.constraint is None,
-        calls=format.parser(name_of(tool) for tool in tools) if tools else None,
-    )
+    if may_think:
+        sampling = replace(sampling, shown_control=sampling.shown_control + MARKERS)
+    calls = format.parser((name_of(tool) for tool in tools), exact=_is_free(request, tools)) if tools else None
+    reader = TurnReader(thinks=may_think, calls=calls)
     usage, reason, begun = Usage(), FinishReason.LENGTH, False
     prompt = ChatPrompt(messages, shown, request.truncate, request.max_messages)
     async with aclosing(engine.generate(GenerationRequest(prompt, sampling))) as outputs:
         async for output in outputs:
             if not begun:
                 begun = True
+                reader.begin(inside=output.starts_inside)
                 yield TurnStarted(output.usage)
             usage, reason = output.usage, output.finish_reason or reason
             for event in reader.read(output):
@@ -121,16 +124,30 @@ def _offered(request: TurnRequest) -> list[dict[str, Any]]:
     return [tool for tool in request.tools if choice.allowed is None or name_of(tool) in choice.allowed]
 
 
+def _is_free(request: TurnRequest, tools: list[dict[str, Any]]) -> bool:
+    """Whether calls of strict tools must conform, though the model may answer in text as well."""
+    is_strict = any(tool["function"].get("strict") for tool in tools)
+    return request.tool_choice.mode == "auto" and is_strict and request.sampling.constraint is None
+
+
 def _with_tools(
     request: TurnRequest, format: ToolFormat, tools: list[dict[str, Any]], model: ModelInfo
 ) -> SamplingParams:
     sampling = replace(request.sampling, shown_control=format.markers)
-    if request.tool_choice.mode not in ("required", "named"):
+    if _is_free(request, tools):
+        grammar = format.free_grammar(
+            tools,
+            parallel=request.parallel_tool_calls,
+            control_ids=model.control_ids,
+            but=BEGINS_WITH_THOUGHT if thinks(model.chat_template) else None,
+        )
+    elif request.tool_choice.mode in ("required", "named"):
+        grammar = format.grammar(
+            tools,
+            name=request.tool_choice.name,
+            parallel=request.parallel_tool_calls and request.tool_choice.mode == "required",
+            control_ids=model.control_ids,
+        )
+    else:
         return sampling
-    grammar = format.grammar(
-        tools,
-        name=request.tool_choice.name,
-        parallel=request.parallel_tool_calls and request.tool_choice.mode == "required",
-        control_ids=model.control_ids,
-    )
     return replace(sampling, constraint=Constraint("grammar", grammar, "tools"))

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from openai import OpenAI
+from openai import BadRequestError, OpenAI
 
 WEATHER: dict[str, Any] = {
     "type": "function",
@@ -111,6 +111,39 @@ def test_none_forbids_calls(client: OpenAI) -> None:
     choice = ask(client, tool_choice="none").choices[0]
     assert choice.message.tool_calls is None
     assert choice.message.content
+
+
+def strict(**city: Any) -> dict[str, Any]:
+    parameters = {**WEATHER["function"]["parameters"], "properties": {"city": {"type": "string", **city}}}
+    return {"type": "function", "function": {**WEATHER["function"], "parameters": parameters, "strict": True}}
+
+
+def test_a_free_call_of_a_strict_tool_conforms(client: OpenAI) -> None:
+    loose = strict(enum=["Oslo", "Rome"])
+    loose["function"]["strict"] = False
+    [call] = ask(client, tools=[loose]).choices[0].message.tool_calls
+    assert json.loads(call.function.arguments) == {"city": "Paris"}
+    choice = ask(client, tools=[strict(enum=["Oslo", "Rome"])]).choices[0]
+    assert choice.finish_reason == "tool_calls"
+    [call] = choice.message.tool_calls
+    assert json.loads(call.function.arguments)["city"] in ("Oslo", "Rome")
+    flat = {"type": "function", "strict": True, **strict(enum=["Oslo", "Rome"])["function"]}
+    response = client.responses.create(model="demo", input=ASK[0]["content"], temperature=0, tools=[flat])
+    [item] = [item for item in response.output if item.type == "function_call"]
+    assert json.loads(item.arguments)["city"] in ("Oslo", "Rome")
+
+
+def test_beside_a_strict_tool_text_is_free(client: OpenAI) -> None:
+    question = [{"role": "user", "content": "What is the capital of France?"}]
+    free, held = (ask(client, question, tools=[tool]).choices[0].message.content for tool in (WEATHER, strict()))
+    assert free == held
+    assert "Paris" in held
+
+
+def test_a_strict_schema_that_cant_be_held_to_is_refused_by_name(client: OpenAI) -> None:
+    with pytest.raises(BadRequestError, match="not") as caught:
+        ask(client, tools=[strict(**{"not": {"const": "Oslo"}})])
+    assert caught.value.param == "tools"
 
 
 def test_a_choice_of_what_is_not_there_is_refused(client: OpenAI) -> None:

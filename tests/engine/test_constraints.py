@@ -10,6 +10,7 @@ from ixmodal.engine.constraints import ConstraintCompiler, TokenMask
 from ixmodal.engine.request import Constraint, SamplingParams
 from ixmodal.engine.sampler import Sampler
 from ixmodal.errors import InvalidRequestError
+from ixmodal.models.reasoning import grammar_before
 from ixmodal.models.vocabulary import TokenType, Vocabulary
 
 PIECES = [b'{"', b"}", b'":', b"a", b"bc", b",", b"23", b"true", "你".encode()]
@@ -54,6 +55,48 @@ def test_noise_becomes_what_a_regex_matches() -> None:
         found = write(Constraint("regex", "(a|bc){1,5}你?"), seed)
         assert found is not None
         assert re.fullmatch("(a|bc){1,5}你?", found.decode())
+
+
+@pytest.mark.parametrize("inside", [True, False])
+@pytest.mark.parametrize(
+    ("constraint", "answer"),
+    [
+        (Constraint("json_object"), '{"a": 23}'),
+        (Constraint("json_schema", '{"type": "boolean"}'), "true"),
+        (Constraint("regex", "(a|bc)+"), "abc"),
+        (Constraint("grammar", 'root ::= "a" "bc"*'), "abcbc"),
+    ],
+)
+@pytest.mark.parametrize("tags", [(), (b"<think>", b"</think>")], ids=["text", "control"])
+def test_a_thought_comes_first(inside: bool, constraint: Constraint, answer: str, tags: tuple[bytes, ...]) -> None:
+    vocabulary = Vocabulary([*TEXTS, *tags], [*TYPES, *[TokenType.CONTROL] * len(tags)], bos_id=1, eos_id=2)
+    compiler = ConstraintCompiler(vocabulary)
+    before = grammar_before(starts_inside=inside, control_ids=vocabulary.control_ids)
+
+    def is_allowed(*texts: str) -> bool:
+        mask = compiler.compile(constraint, before)
+        for token in (token for text in texts for token in spelled(vocabulary, text)):
+            logits = np.zeros(len(vocabulary), np.float32)
+            mask.apply(logits)
+            if np.isneginf(logits[token]):
+                return False
+            mask.advance(token)
+        return True
+
+    thought = ("is {23} it?", "</think>", "\n\n", answer)
+    assert is_allowed(*thought) == inside
+    assert is_allowed("<think>", *thought)
+    assert is_allowed("<think>", *thought[:2], answer)
+    assert not is_allowed("<think>", *thought[:2], "%")
+    if not inside:
+        assert is_allowed(answer)
+
+
+def spelled(vocabulary: Vocabulary, text: str) -> list[int]:
+    """A control token, or bytes."""
+    if text in vocabulary.control_ids:
+        return [vocabulary.control_ids[text]]
+    return [3 + value for value in text.encode()]
 
 
 @pytest.mark.parametrize("grammar", ['start: "a" ("1" | "23")', 'root ::= "a" ("1" | "23")'])

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ixmodal.models.reasoning import Reasoning, ReasoningParser, ends_inside, thinks
+from ixmodal.models.reasoning import Reasoning, ReasoningParser, ThoughtCounter, ends_inside, grammar_before, thinks
 from ixmodal.models.tool_calls import Content
 
 PROPERTY = settings(max_examples=200, deadline=None, database=None, derandomize=True)
@@ -90,3 +90,32 @@ def test_who_thinks() -> None:
     assert not thinks(None)
     assert ends_inside("<|im_start|>assistant\n<think>\n")
     assert not ends_inside("<|im_start|>assistant\n<think>\n\n</think>\n\n")
+
+
+@pytest.mark.parametrize(
+    ("pieces", "inside", "tokens"),
+    [
+        ([b"Hi"], False, 0),
+        ([b" ", b"<th", b"ing>"], False, 0),
+        ([b"\n", b"<think>", b"hm", b"</think>", b"\n", b"Hi"], False, 4),
+        ([b"<think>x</think>Hi", b"ho"], False, 1),
+        ([b"hm", b"</thi", b"nk> Hi", b"ho"], True, 3),
+        ([b"\xe4\xbd", b"\xa0", b"hm"], True, 3),
+        ([], True, 0),
+        ([b" "], False, 0),
+    ],
+)
+def test_the_tokens_of_a_thought_are_counted(pieces: list[bytes], inside: bool, tokens: int) -> None:
+    counter = ThoughtCounter(starts_inside=inside)
+    for piece in pieces:
+        counter.push(piece)
+    assert counter.tokens == tokens
+
+
+def test_a_grammar_of_what_comes_before_names_the_answer() -> None:
+    tags = {"<think>": 300, "</think>": 301}
+    for inside in (True, False):
+        plain = grammar_before(starts_inside=inside, control_ids={})
+        assert "@answer" in plain
+        assert "<[" not in plain
+        assert "<[301]>" in grammar_before(starts_inside=inside, control_ids=tags)

@@ -31,6 +31,18 @@ def test_a_conversation_counts_what_chat_counts(demo: Server) -> None:
     assert spelled.endswith("<|im_start|>assistant\n")
 
 
+@pytest.mark.parametrize("strict", [True, False])
+def test_tools_are_shown_as_chat_shows_them(demo: Server, strict: bool) -> None:
+    messages = [{"role": "user", "content": "Hello"}]
+    tools = [{"type": "function", "function": {"name": "f", "description": "Does.", "strict": strict}}]
+    found = post(demo, "/apply-template", messages=messages, tools=tools).json()["prompt"]
+    assert "strict" not in found
+    counted = post(demo, "/tokenize", messages=messages, tools=tools).json()["count"]
+    body = {"model": "demo", "messages": messages, "tools": tools, "max_tokens": 1}
+    usage = httpx.post(f"{demo.url}/v1/chat/completions", json=body).json()["usage"]
+    assert counted == usage["prompt_tokens"]
+
+
 def test_what_the_tokenizer_is(demo: Server) -> None:
     info = httpx.get(f"{demo.url}/tokenizer_info").json()
     assert info["context_length"] == 1024

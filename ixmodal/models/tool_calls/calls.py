@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Set as AbstractSet
 from typing import NoReturn
 
@@ -11,18 +12,23 @@ from ixmodal.models.tool_calls.json_text import take_string, take_value
 from ixmodal.models.tool_calls.reader import MalformedError, Read, Reader
 
 ARGUMENT_KEYS = frozenset({"arguments", "parameters"})
+SPACES = r"[ \t\n\r]*"
+UP_TO_NAME = r'\{S("type"S:S"function"S,S)?"name"S:S'.replace("S", SPACES)
+"""How a bare object begins, up to the function's name, where only one form is taken for a call."""
+_EXACT = re.compile(UP_TO_NAME + '"[^"\\\\]*"')
 _BARE_KEYS = ARGUMENT_KEYS | {"name", "type", "id"}
 
 
 class CallReader:
     """Reads calls, and logs them as they come."""
 
-    def __init__(self, reader: Reader, log: EventLog, names: AbstractSet[str]) -> None:
+    def __init__(self, reader: Reader, log: EventLog, names: AbstractSet[str], *, exact: bool = False) -> None:
         self.text = reader
         self.names = names
         self.complete = False
         """Whether only the rest of a call's frame is to come: nothing held is part of another call."""
         self._log = log
+        self._exact = exact
 
     def take_object(self, *, bare: bool = False) -> Read[None]:
         """Take `{"name": …, "arguments": {…}}`, its keys in any order.
@@ -30,6 +36,7 @@ class CallReader:
         Other keys are passed over, but where the object is `bare`, with no marker in front, any other key shows that
         it is an answer in JSON. A call without arguments has `{}`; the closing brace may be missing.
         """
+        mark = self.text.mark()
         yield from self.text.take_literal("{")
         self.complete = False
         name: str | None = None
@@ -40,6 +47,8 @@ class CallReader:
             key = yield from self._take_key(seen, bare=bare)
             if key == "name":
                 name = yield from self._take_name()
+                if bare and self._exact and not _EXACT.fullmatch(self.text.text_since(mark)):
+                    raise MalformedError
                 if early is not None:
                     self._log_whole(name, early)
             elif key == "arguments" and name is not None:

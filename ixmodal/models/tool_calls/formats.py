@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ixmodal.models.tool_calls import frames
+from ixmodal.models.tool_calls.calls import SPACES, UP_TO_NAME
 from ixmodal.models.tool_calls.grammar import Rules, literal, repeat
 from ixmodal.models.tool_calls.parser import ToolCallParser
 from ixmodal.models.tool_calls.prompts import (
@@ -40,8 +41,8 @@ class ToolFormat:
     """How calls are read."""
     fit: Callable[[list[Message], list[Tool]], tuple[list[Message], list[Tool]]]
     """Makes a normalised conversation fit for the family's templates."""
-    add_rules: Callable[[Rules, bool], None]
-    """Writes the grammar, of parallel calls or not."""
+    add_rules: Callable[[Rules], None]
+    """Writes the grammar."""
 
     def adapt(
         self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]
@@ -49,9 +50,12 @@ class ToolFormat:
         """What to render with the chat template, from messages and tools as in the OpenAI API, content as text."""
         return self.fit(normalise(messages), describe(tools))
 
-    def parser(self, names: Iterable[str]) -> ToolCallParser:
-        """A parser for one answer, in which tools of these names can be called."""
-        return ToolCallParser(self.frame, names)
+    def parser(self, names: Iterable[str], *, exact: bool = False) -> ToolCallParser:
+        """A parser for one answer, in which tools of these names can be called.
+
+        `exact`: without a marker, only what `free_grammar` takes for a call is one.
+        """
+        return ToolCallParser(self.frame, names, exact=exact)
 
     def grammar(
         self,
@@ -72,8 +76,31 @@ class ToolFormat:
         Raises:
             ValueError: there is no tool, or none of this name.
         """
-        rules = Rules(tools, name, control_ids)
-        self.add_rules(rules, parallel)
+        rules = Rules(tools, name, control_ids, parallel=parallel)
+        self.add_rules(rules)
+        return rules.text()
+
+    def free_grammar(
+        self,
+        tools: Sequence[Mapping[str, Any]],
+        *,
+        parallel: bool = True,
+        control_ids: Mapping[str, int] = _NO_IDS,
+        but: str | None = None,
+    ) -> str:
+        """A grammar of any text, in which whatever begins like a call is one.
+
+        Arguments of strict tools (`strict` of the function) conform to their schema, those of others are objects. The
+        marker that begins a call begins one as text too, even where it is a control token: parsers see no difference.
+
+        Args:
+            tools: as in the OpenAI API, functions all.
+            parallel: whether there may be several calls; otherwise the first ends the answer.
+            control_ids: as for `grammar`.
+            but: a regular expression of what the text can't be.
+        """
+        rules = Rules(tools, None, control_ids, parallel=parallel, free=True, but=but)
+        self.add_rules(rules)
         return rules.text()
 
 
@@ -93,29 +120,40 @@ def _fit_llama(messages: list[Message], tools: list[Tool]) -> tuple[list[Message
     return one_call_a_message(messages), tools
 
 
-def _add_hermes_rules(rules: Rules, parallel: bool) -> None:
-    rules.add("start", repeat("tagged", r'"\n" tagged', parallel=parallel))
-    rules.add("tagged", rf'{rules.marker("<tool_call>")} "\n" call "\n" {rules.marker("</tool_call>")}')
+def _add_hermes_rules(rules: Rules) -> None:
+    rules.add_start("tagged", r'"\n"')
+    rules.add("tagged", rf'{rules.opening("<tool_call>")} "\n" call "\n" {rules.marker("</tool_call>")}')
     rules.add_objects("arguments")
 
 
-def _add_array_rules(rules: Rules, parallel: bool) -> None:
-    calls = repeat("call", '", " call', parallel=parallel)
-    rules.add("start", f'{rules.marker("[TOOL_CALLS]")} (" ")? "[" {calls} "]"')
+def _add_array_rules(rules: Rules) -> None:
+    calls = repeat("call", '", " call', parallel=rules.parallel)
+    rules.add_start("array")
+    rules.add("array", f'{rules.opening("[TOOL_CALLS]")} (" ")? "[" {calls} "]"')
     rules.add_objects("arguments")
 
 
-def _add_named_rules(rules: Rules, parallel: bool, *, with_id: bool) -> None:
+def _add_named_rules(rules: Rules, *, with_id: bool) -> None:
     identity = f"{rules.marker('[CALL_ID]')} /[a-zA-Z0-9]{{9}}/ " if with_id else ""
     before_arguments = f"{identity}{rules.marker('[ARGS]')}"
-    rules.add("start", repeat("marked", "marked", parallel=parallel))
-    rules.add("marked", f"{rules.marker('[TOOL_CALLS]')} call")
+    rules.add_start("marked")
+    rules.add("marked", f"{rules.opening('[TOOL_CALLS]')} call")
     rules.add_calls(lambda name: f"{literal(name)} {before_arguments}")
 
 
-def _add_llama_rules(rules: Rules, parallel: bool) -> None:
-    rules.add("start", repeat("call", '"; " call', parallel=parallel))
-    rules.add_objects("parameters")
+def _add_llama_rules(rules: Rules) -> None:
+    series = repeat("call", '"; " call', parallel=rules.parallel)
+    if not rules.free:
+        rules.add("start", series)
+        rules.add_objects("parameters")
+        return
+    # Calls are the whole answer, and it is one from its first words on: so these can't be text.
+    names = "|".join(map(re.escape, rules.names))
+    rules.keep_from_text(rf'{SPACES}{UP_TO_NAME}"({names})"(?s:.*)')
+    rules.add("start", f"(opening)? {series} | TEXT")
+    rules.opening("<|python_tag|>")
+    begin, go_on = SPACES + UP_TO_NAME, rf'{SPACES},{SPACES}"parameters"{SPACES}:{SPACES}'
+    rules.add_calls(lambda name: rf'/{begin}"{re.escape(name)}"{go_on}/', literal("}"))
 
 
 HERMES = ToolFormat("hermes", ("<tool_call>", "</tool_call>"), frames.HERMES, _pass, _add_hermes_rules)

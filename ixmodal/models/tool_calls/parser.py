@@ -22,12 +22,13 @@ class ToolCallParser:
     the text from there on is content.
     """
 
-    def __init__(self, frame: Frame, names: Iterable[str]) -> None:
+    def __init__(self, frame: Frame, names: Iterable[str], *, exact: bool = False) -> None:
+        """`exact`: take what has no marker for a call only if it begins in the one form that a grammar can know."""
         self._frame = frame
         self._markers = re.compile("|".join(map(re.escape, frame.markers)))
         self._text = Reader()
         self._log = EventLog()
-        self._calls = CallReader(self._text, self._log, frozenset(names))
+        self._calls = CallReader(self._text, self._log, frozenset(names), exact=exact)
         self._routine = self._run()
         next(self._routine)
 

@@ -118,4 +118,5 @@ class Reply:
             self.usage.completion_tokens + usage.completion_tokens,
             self.usage.cached_tokens + usage.cached_tokens,
             max(self.usage.dropped_messages, usage.dropped_messages),
+            self.usage.reasoning_tokens + usage.reasoning_tokens,
         )

@@ -21,6 +21,7 @@ def usage_of(usages: list[Usage], prompts: int = 1) -> dict[str, Any]:
         "completion_tokens": completion_tokens,
         "total_tokens": prompt_tokens + completion_tokens,
         "prompt_tokens_details": {"cached_tokens": sum(usage.cached_tokens for usage in usages[::each])},
+        "completion_tokens_details": {"reasoning_tokens": sum(usage.reasoning_tokens for usage in usages)},
     }
     if dropped := max(usage.dropped_messages for usage in usages):
         shown["dropped_messages"] = dropped

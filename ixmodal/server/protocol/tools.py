@@ -33,8 +33,10 @@ class Tool(_Strict):
     function: Function
 
     def to_template(self) -> dict[str, Any]:
-        """The tool as chat templates know it."""
+        """The tool for a turn: as chat templates know it, and whether its calls must conform."""
         function: dict[str, Any] = {"name": self.function.name}
+        if self.function.strict:
+            function["strict"] = True
         if self.function.description is not None:
             function["description"] = self.function.description
         function["parameters"] = self.function.parameters or {"type": "object", "properties": {}}

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ixmodal.engine.request import ChatPrompt, TextPrompt
+from ixmodal.models.tool_calls import choose_format
 from ixmodal.server.errors import field_error
 from ixmodal.server.json import JSONResponse
 from ixmodal.server.openapi.operation import ENGINE, Described, Operation
@@ -37,12 +38,13 @@ class TokenizeRequest(BaseModel):
             raise field_error("tools", "they belong to 'messages'")
         return self
 
-    def to_prompt(self) -> TextPrompt | ChatPrompt:
-        """For the engine."""
+    def to_prompt(self, chat_template: str | None) -> TextPrompt | ChatPrompt:
+        """For the engine; a conversation as chat would show it to a model with this template."""
         if self.messages is None:
             return TextPrompt(self.prompt or "")
+        messages = [message.to_template() for message in self.messages]
         tools = [tool.to_template() for tool in self.tools or ()]
-        return ChatPrompt([message.to_template() for message in self.messages], tools)
+        return ChatPrompt(*choose_format(chat_template).adapt(messages, tools))
 
 
 class DetokenizeRequest(BaseModel):
@@ -64,7 +66,8 @@ async def tokenize(request: Request) -> Response:
     """The tokens of a text, BOS included, or of a conversation through the model's template."""
     body = await parse(request, TokenizeRequest)
     engine = runtime_of(request).find(body.model or _first(request)).engine
-    encoded, model = await engine.encode(body.to_prompt()), await engine.describe()
+    model = await engine.describe()
+    encoded = await engine.encode(body.to_prompt(model.chat_template))
     content: dict[str, Any] = {
         "tokens": encoded.tokens,
         "count": len(encoded.tokens),
@@ -86,7 +89,8 @@ async def apply_template(request: Request) -> Response:
     """A conversation as the prompt that the model reads, control tokens spelled out."""
     body = await parse(request, TokenizeRequest)
     engine = runtime_of(request).find(body.model or _first(request)).engine
-    return JSONResponse({"prompt": (await engine.encode(body.to_prompt())).text})
+    model = await engine.describe()
+    return JSONResponse({"prompt": (await engine.encode(body.to_prompt(model.chat_template))).text})
 
 
 async def tokenizer_info(request: Request) -> Response:

@@ -46,6 +46,8 @@ class FunctionTool(NullIsUnset):
         function = {"parameters": {"type": "object", "properties": {}}} | self.model_dump(
             exclude={"type", "strict"}, exclude_none=True
         )
+        if self.strict:
+            function["strict"] = True
         return {"type": "function", "function": function}
 
 
