@@ -55,6 +55,7 @@ class CtransformersBackend:
         self.chat_template = model.chat_template
         self.context_length = params.context_length or model.context_length
         self.slots = params.slots
+        self._adds_space = model.format == "gguf"  # in front of a text; the older loader leaves that to its caller
         self._threads, self._batch_size = params.threads, params.batch_size
         library = _library()
         config = library.Config(
@@ -65,7 +66,8 @@ class CtransformersBackend:
         )
         variant = library_variant() if params.gpu_layers == 0 else None
         try:
-            self._contexts = [library.LLM(params.path, "gguf", config=config, lib=variant) for _ in range(params.slots)]
+            kind = "llama" if model.format == "ggjt" else "gguf"
+            self._contexts = [library.LLM(params.path, kind, config=config, lib=variant) for _ in range(params.slots)]
         except (OSError, RuntimeError, ValueError) as error:
             raise WeightsError(f"{params.path} can't be loaded: {error}") from None
         self._check()
@@ -81,7 +83,7 @@ class CtransformersBackend:
     def tokenize(self, text: str) -> list[int]:
         """Token ids of plain text, with the space in front that SentencePiece vocabularies ask for."""
         head, *rest = text.split("\0")
-        tokens = self._tokenize(head.encode()) if head else []
+        tokens = self._tokenize(head.encode() if self._adds_space else b" " + head.encode()) if head else []
         for part in rest:
             tokens.append(self._bytes[0])
             tokens += self._continue(part.encode()) if part else []

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from ixmodal.errors import UnsupportedModelError, WeightsError
-from ixmodal.models.gguf import GGML_BLOCKS, GgufHeader, read_header
+from ixmodal.models import ggjt
+from ixmodal.models.gguf import GGML_BLOCKS, MAGIC, GgufHeader, read_header
 from ixmodal.models.vocabulary import Vocabulary
 
 SUPPORTED_ARCHITECTURES = ("llama",)
@@ -16,8 +18,17 @@ _F32 = 0
 
 
 @dataclass(frozen=True)
+class Memory:
+    """What a loaded model takes, in bytes: `weights` once, `cache_per_token` for each token of each slot's context."""
+
+    weights: int
+    cache_per_token: int
+    blocks: int
+
+
+@dataclass(frozen=True)
 class ModelFile:
-    """A model file found fit to load. `context_length` is in tokens, as trained."""
+    """A model file found fit to load. `context_length` is in tokens, as trained; `ggjt` is the format before GGUF."""
 
     path: Path
     name: str
@@ -26,6 +37,8 @@ class ModelFile:
     embedding_length: int
     vocabulary: Vocabulary
     chat_template: str | None
+    memory: Memory
+    format: Literal["gguf", "ggjt"] = "gguf"
 
 
 def inspect(path: Path) -> ModelFile:
@@ -37,6 +50,52 @@ def inspect(path: Path) -> ModelFile:
     """
     if not path.is_file():
         raise WeightsError(f"{path} does not exist; check the model's source, or run `ixmodal pull`")
+    if _start(path) == ggjt.MAGIC:
+        return _inspect_ggjt(path)
+    return _inspect_gguf(path)
+
+
+def check_magic(start: bytes, name: str) -> None:
+    """Judge a file by its first four bytes. Raises `WeightsError` unless it is of a format that is loaded here."""
+    if older := ggjt.OLDER.get(start[:4]):
+        raise UnsupportedModelError(f"{name} is a {older} file, which this engine loads no more; {ggjt.ADVICE}")
+    if start[:4] not in (MAGIC, ggjt.MAGIC):
+        raise WeightsError(f"{name} is not a GGUF file: it starts with {start[:16]!r}; correct the source")
+
+
+def _start(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            start = file.read(16)
+    except OSError as error:
+        raise WeightsError(f"{path} can't be read: {error.strerror or error}") from None
+    check_magic(start, str(path))
+    return start[:4]
+
+
+def _inspect_ggjt(path: Path) -> ModelFile:
+    found = ggjt.read_ggjt(path)
+    parameters = found.parameters
+    narrow = found.tensors["layers.0.attention.wk.weight"].shape[1]
+    return ModelFile(
+        path=path,
+        name=path.stem,
+        architecture="llama",
+        context_length=ggjt.CONTEXT_LENGTH,
+        embedding_length=parameters.width,
+        vocabulary=found.vocabulary,
+        chat_template=None,
+        memory=Memory(path.stat().st_size, _cache_per_token(parameters.blocks, narrow), parameters.blocks),
+        format="ggjt",
+    )
+
+
+def _cache_per_token(blocks: int, narrow: int) -> int:
+    """Bytes: a key and a value of 16-bit floats in each block."""
+    return 2 * 2 * blocks * narrow
+
+
+def _inspect_gguf(path: Path) -> ModelFile:
     header = read_header(path)
     architecture = header.text("general.architecture") or "none"
     if architecture not in SUPPORTED_ARCHITECTURES:
@@ -54,7 +113,15 @@ def inspect(path: Path) -> ModelFile:
         embedding_length=_positive(header, f"{architecture}.embedding_length"),
         vocabulary=_vocabulary(header),
         chat_template=header.text("tokenizer.chat_template"),
+        memory=_memory(header),
     )
+
+
+def _memory(header: GgufHeader) -> Memory:
+    width, blocks = _positive(header, "llama.embedding_length"), _positive(header, "llama.block_count")
+    heads = _positive(header, "llama.attention.head_count")
+    narrow = width // heads * (header.integer("llama.attention.head_count_kv") or heads)
+    return Memory(header.file_size - header.data_start, _cache_per_token(blocks, narrow), blocks)
 
 
 def _check_tensors(header: GgufHeader) -> None:

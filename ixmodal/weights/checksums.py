@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from ixmodal.errors import WeightsError
-from ixmodal.models.gguf import MAGIC
+from ixmodal.models.inspect import check_magic
 from ixmodal.spec import Model
 from ixmodal.weights.job import Job
 
@@ -67,8 +67,8 @@ def settle(job: Job, sha256: str) -> None:
             raise mismatch(job.name, sha256, str(job.model.sha256))
         with job.part.open("rb") as file:
             start = file.read(16)
-            if job.model.sha256 is None and not start.startswith(MAGIC):
-                raise WeightsError(f"{job.name} is not a GGUF file: it starts with {start!r}; correct the source")
+            if job.model.sha256 is None:
+                check_magic(start, job.name)
             now = int(time.time())  # whole seconds: some network volumes keep no more, and the record must still hold
             os.utime(job.part, (now, now))
             os.fsync(file.fileno())
