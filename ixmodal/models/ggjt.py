@@ -169,7 +169,8 @@ class _Reader:
             tensor = found.tensors[name]
             if tensor.shape != shape:
                 raise UnsupportedModelError(
-                    f"{self.path}: tensor {name} has the shape {tensor.shape}, where the engine expects {shape}; {ADVICE}"
+                    f"{self.path}: tensor {name} has the shape {tensor.shape}, "
+                    f"where the engine expects {shape}; {ADVICE}"
                 )
             if len(shape) == 1 and tensor.type_id != _F32:
                 raise UnsupportedModelError(f"{self.path}: tensor {name} is no F32 vector; this engine needs that")
