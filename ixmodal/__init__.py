@@ -9,12 +9,14 @@ if TYPE_CHECKING:
     from ixmodal.errors import IxmodalError, SpecError
     from ixmodal.spec import (
         AgentSpec,
+        ApiKey,
         App,
         CustomEndpoint,
         Endpoint,
         Image,
         Limits,
         Model,
+        RateLimit,
         Scaling,
         State,
         Upstream,
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AgentSpec",
+    "ApiKey",
     "App",
     "CustomEndpoint",
     "Endpoint",
@@ -31,6 +34,7 @@ __all__ = [
     "IxmodalError",
     "Limits",
     "Model",
+    "RateLimit",
     "Scaling",
     "SpecError",
     "State",

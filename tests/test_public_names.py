@@ -6,6 +6,7 @@ import ixmodal
 def test_public_names_are_pinned() -> None:
     assert ixmodal.__all__ == [
         "AgentSpec",
+        "ApiKey",
         "App",
         "CustomEndpoint",
         "Endpoint",
@@ -13,6 +14,7 @@ def test_public_names_are_pinned() -> None:
         "IxmodalError",
         "Limits",
         "Model",
+        "RateLimit",
         "Scaling",
         "SpecError",
         "State",

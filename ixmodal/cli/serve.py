@@ -18,7 +18,7 @@ from ixmodal.cli.terminal import Spec, console, errors, failure
 from ixmodal.errors import IxmodalError
 from ixmodal.runtime import Runtime
 from ixmodal.server.app import create_app
-from ixmodal.server.auth import resolve_keys
+from ixmodal.server.keyring import KeyRing
 from ixmodal.spec import App, Model
 from ixmodal.spec.sources import load_spec
 from ixmodal.weights.places import shown
@@ -40,7 +40,7 @@ def serve(
         app = create_app(runtime)
     except IxmodalError as error:
         raise failure(error) from None
-    _introduce(runtime.spec, host, port)
+    _introduce(runtime.spec, app.state.keys, host, port)
     grace = max(1, round(runtime.spec.limits.drain_timeout))
     server = uvicorn.Server(
         uvicorn.Config(app, host, port, log_config=None, access_log=access_log, timeout_graceful_shutdown=grace)
@@ -60,19 +60,18 @@ def serve(
         raise failure(failures[0])
 
 
-def _introduce(spec: App, host: str, port: int) -> None:
-    """Say what is served, where, with which keys, and one command to try it."""
-    keys = resolve_keys(spec.endpoint)
+def _introduce(spec: App, keys: KeyRing, host: str, port: int) -> None:
+    """Say what is served, where, with whose keys, and one command to try it."""
     base = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     table = Table.grid(padding=(0, 2))
     for model in spec.models:
         table.add_row("model", f"[bold]{model.id}[/bold]  {_origin(model)}")
     table.add_row("base URL", f"[bold]{base}/v1[/bold]")
-    table.add_row("keys", ", ".join(f"{key[:3]}…" for key in keys) if keys else "none: whoever reaches it may use it")
-    if not keys and not _is_loopback(host):
+    table.add_row("keys", "none: whoever reaches it may use it" if keys.is_open else f"of {', '.join(keys.names)}")
+    if keys.is_open and not _is_loopback(host):
         table.add_row("", "[yellow]it listens beyond this machine; set endpoint.api_keys to protect it[/yellow]")
     console.print(Panel(table, title=f"ixmodal {__version__}", title_align="left", expand=False))
-    bearer = " -H 'Authorization: Bearer YOUR_KEY'" if keys else ""
+    bearer = " -H 'Authorization: Bearer YOUR_KEY'" if not keys.is_open else ""
     question = [{"role": "user", "content": "What is the capital of France?"}]
     body = json.dumps({"model": spec.models[0].id, "messages": question})
     console.print(f"curl {base}/v1/chat/completions{bearer} -d '{body}'", soft_wrap=True, markup=False, highlight=False)

@@ -12,10 +12,12 @@ from starlette.middleware.cors import CORSMiddleware
 
 from ixmodal.errors import IxmodalError
 from ixmodal.runtime import Runtime
-from ixmodal.server.auth import KeyMiddleware, resolve_keys
+from ixmodal.server.auth import KeyMiddleware
 from ixmodal.server.errors import HTTPError, handle
 from ixmodal.server.guard import GuardMiddleware, IdentityMiddleware
+from ixmodal.server.keyring import KeyRing
 from ixmodal.server.openapi.operation import Described
+from ixmodal.server.rates import HEADERS, Limiter, RateMiddleware
 from ixmodal.server.responders import Responders
 from ixmodal.server.responses.conversations import ConversationService
 from ixmodal.server.responses.service import ResponseService
@@ -58,11 +60,12 @@ def create_app(runtime: Runtime) -> Starlette:
     """The application over a runtime, which it starts and stops with its lifespan.
 
     Raises:
-        SpecError: the spec declares API keys that the environment does not hold, tools that can't be imported, or
-            routes that are built in.
+        SpecError: the spec declares API keys that are not where it says, tools that can't be imported, routes that are
+            built in, or a Redis without its client being installed.
     """
     endpoint = runtime.spec.endpoint
-    keys = resolve_keys(endpoint)
+    keys = KeyRing(runtime.spec)
+    limiter = Limiter(keys, runtime.spec.state.url, runtime.spec.name)
     middleware = [Middleware(IdentityMiddleware)]
     if endpoint.cors_origins:
         middleware.append(
@@ -71,11 +74,11 @@ def create_app(runtime: Runtime) -> Starlette:
                 allow_origins=endpoint.cors_origins,
                 allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
                 allow_headers=["*"],
-                expose_headers=["x-request-id"],
+                expose_headers=["x-request-id", "retry-after", *HEADERS],
             )
         )
-    if keys:
-        middleware.append(Middleware(KeyMiddleware, keys=keys))
+    middleware.append(Middleware(KeyMiddleware, keys=keys))
+    middleware.append(Middleware(RateMiddleware, limiter=limiter))
     middleware.append(Middleware(GuardMiddleware, limits=runtime.spec.limits))
 
     store = choose_store(runtime.spec)
@@ -90,6 +93,7 @@ def create_app(runtime: Runtime) -> Starlette:
         yield
         await runtime.stop()
         await service.stop()
+        await limiter.close()
 
     routes = routes_of(runtime.spec)
     app = Starlette(
@@ -99,7 +103,8 @@ def create_app(runtime: Runtime) -> Starlette:
         lifespan=lifespan,
     )
     app.state.runtime = runtime
-    app.state.description = openapi.Description(routes, guarded=bool(keys))
+    app.state.description = openapi.Description(routes, guarded=not keys.is_open)
+    app.state.keys = keys
     app.state.responders = responders
     app.state.responses = service
     app.state.conversations = ConversationService(store, runtime.spec.limits.max_messages)

@@ -1,78 +1,110 @@
-"""API keys: every path but health needs one, once the spec declares any."""
+"""Who may come in: every path but health needs a key once the spec declares any, admin routes an admin's."""
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import os
-from collections.abc import Mapping
+import ipaddress
+from typing import cast
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection, Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ixmodal.errors import SpecError
+from ixmodal.server.callers import NOBODY, Caller, set_caller
 from ixmodal.server.errors import HTTPError
-from ixmodal.spec import SECRET_PREFIX, Endpoint
-from ixmodal.spec.sources import KEYS_VARIABLE
+from ixmodal.server.keyring import KeyRing
 
 PUBLIC_PATHS = frozenset({"/health", "/healthz", "/readyz"})
-_ENV_PREFIX = "env:"
-
-
-def resolve_keys(endpoint: Endpoint, environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
-    """The keys that a spec declares, read from where it says.
-
-    Raises:
-        SpecError: a named variable or secret holds no key; the server must not open up for lack of one.
-    """
-    environ = os.environ if environ is None else environ
-    keys: list[str] = []
-    for declared in endpoint.api_keys:
-        if declared.startswith(SECRET_PREFIX):
-            keys += _from_variable(KEYS_VARIABLE, environ, declared)
-        elif declared.startswith(_ENV_PREFIX):
-            keys += _from_variable(declared.removeprefix(_ENV_PREFIX), environ, declared)
-        else:
-            keys.append(declared)
-    return tuple(dict.fromkeys(keys))
-
-
-def _from_variable(name: str, environ: Mapping[str, str], declared: str) -> list[str]:
-    keys = [key.strip() for key in environ.get(name, "").split(",") if key.strip()]
-    if not keys:
-        raise SpecError("endpoint.api_keys", [f"{declared}: set the environment variable {name} to one or more keys"])
-    return keys
+_PROXY_HEADERS = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
 
 
 class KeyMiddleware:
-    """Answers 401 unless `Authorization: Bearer KEY` holds one of the keys."""
+    """Answers 401 unless `Authorization: Bearer KEY` holds one of the keys; notes whose key it is."""
 
-    def __init__(self, app: ASGIApp, keys: tuple[str, ...]) -> None:
+    def __init__(self, app: ASGIApp, keys: KeyRing) -> None:
         self.app = app
-        self._digests = [_digest(key.encode()) for key in keys]
+        self._keys = keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the request through or refuse it."""
-        if scope["type"] != "http" or scope["path"] in PUBLIC_PATHS:
+        if scope["type"] not in ("http", "websocket") or scope["path"] in PUBLIC_PATHS:
             await self.app(scope, receive, send)
             return
-        error = self._judge(Headers(scope=scope).get("authorization"))
-        await (error.response() if error else self.app)(scope, receive, send)
+        caller = self._judge(Headers(scope=scope).get("authorization"))
+        if isinstance(caller, Caller):
+            scope.setdefault("state", {})["caller"] = caller
+            set_caller(caller)
+            await self.app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008, "reason": "API key needed"})
+        else:
+            await caller.response()(scope, receive, send)
 
-    def _judge(self, header: str | None) -> HTTPError | None:
+    def _judge(self, header: str | None) -> Caller | HTTPError:
+        if self._keys.is_open:
+            return self._keys.anonymous
         headers = {"www-authenticate": "Bearer"}
         if not header:
             message = "You didn't provide an API key. Send it as a header: Authorization: Bearer YOUR_KEY"
             return HTTPError(401, message, type="authentication_error", code="missing_api_key", headers=headers)
         scheme, _, key = header.partition(" ")
-        digest = _digest(key.strip().encode("latin-1", "replace"))
-        # Compare with every key, digest against digest: neither which key nor how much of it fits shows in the time.
-        matches = [hmac.compare_digest(digest, known) for known in self._digests]
-        if scheme.lower() == "bearer" and any(matches):
-            return None
+        caller = self._keys.find(key.strip().encode("latin-1", "replace"))
+        if scheme.lower() == "bearer" and caller is not None:
+            return caller
         message = "Incorrect API key provided."
         return HTTPError(401, message, type="authentication_error", code="invalid_api_key", headers=headers)
 
 
-def _digest(key: bytes) -> bytes:
-    return hashlib.sha256(key).digest()
+def caller_of(request: HTTPConnection) -> Caller:
+    """Who sent the request. Of the public paths, nobody is known."""
+    return cast("Caller", request.scope.get("state", {}).get("caller", NOBODY))
+
+
+def require_admin(request: Request) -> None:
+    """For routes that change the server: let an admin's key pass.
+
+    Without any admin key in the spec, who sits at this machine is the admin: the connection comes from loopback, no
+    proxy left its mark, and neither the host that was asked for nor the page that asked is another's (a web page can
+    send a browser to 127.0.0.1 as well).
+
+    Raises:
+        HTTPError: 403, saying which of the two is missing.
+    """
+    keys: KeyRing = request.app.state.keys
+    if caller_of(request).is_admin:
+        return
+    if keys.has_admin:
+        text = "This route needs an admin key: one whose entry in endpoint.keys says admin = true."
+    elif is_local(request):
+        return
+    else:
+        text = (
+            "This route is open to this machine alone until the spec declares an admin key: "
+            "an entry of endpoint.keys with admin = true."
+        )
+    raise HTTPError(403, text, type="permission_error", code="admin_key_required")
+
+
+def is_local(request: HTTPConnection) -> bool:
+    """Whether a request was sent from this machine, to this machine, by no stranger's page and through no proxy.
+
+    A forwarder on this machine that adds no header (an SSH tunnel, a bare TCP proxy) can't be told from a local
+    client: where one stands before the server, declare an admin key.
+    """
+    ends = [request.scope.get("client"), request.scope.get("server")]
+    if not all(end and _is_loopback(end[0]) for end in ends):
+        return False
+    headers = request.headers
+    if any(name in headers for name in _PROXY_HEADERS):
+        return False
+    if not _is_loopback(urlsplit(f"//{headers.get('host', '')}").hostname or ""):
+        return False
+    origin = headers.get("origin")
+    return origin is None or _is_loopback(urlsplit(origin).hostname or "")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"

@@ -10,6 +10,7 @@ from functools import partial
 from ixmodal.engine.client import EngineClient
 from ixmodal.runtime import Runtime
 from ixmodal.server.agents.agent import Agent, Turn
+from ixmodal.server.callers import current_caller, find_model, not_permitted
 from ixmodal.server.turns import TurnEvent, TurnRequest
 
 RunTurn = Callable[[EngineClient, TurnRequest], AsyncGenerator[TurnEvent, None]]
@@ -40,9 +41,11 @@ class Responders:
         """Who answers to that name. Raises `RequestError` for an unknown name, `EngineError` for a model not ready."""
         name = model or self._runtime.spec.default_model
         if name in self.agents:
+            if not current_caller().may_use(name):
+                raise not_permitted(name)
             agent = self.agents[name]
             return Responder(agent.spec.id, agent.run)
-        served = self._runtime.find(name)
+        served = find_model(self._runtime, name)
         return Responder(served.model.id, partial(self._run_turn, served.engine))
 
     def _ask(self, model: str, request: TurnRequest) -> AsyncGenerator[TurnEvent, None]:

@@ -21,6 +21,7 @@ from ixmodal.engine.request import (
 )
 from ixmodal.models.reasoning import BEGINS_WITH_THOUGHT, MARKERS, thinks
 from ixmodal.models.tool_calls import ToolFormat, choose_format
+from ixmodal.server.rates import metered
 from ixmodal.server.turn_events import (
     ReasoningDelta,
     TextDelta,
@@ -93,7 +94,7 @@ async def run_turn(engine: EngineClient, request: TurnRequest) -> AsyncGenerator
     reader = TurnReader(thinks=may_think, calls=calls)
     usage, reason, begun = Usage(), FinishReason.LENGTH, False
     prompt = ChatPrompt(messages, shown, request.truncate, request.max_messages)
-    async with aclosing(engine.generate(GenerationRequest(prompt, sampling))) as outputs:
+    async with aclosing(metered(request.messages, engine.generate(GenerationRequest(prompt, sampling)))) as outputs:
         async for output in outputs:
             if not begun:
                 begun = True

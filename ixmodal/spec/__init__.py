@@ -10,8 +10,9 @@ from __future__ import annotations
 from ixmodal.spec.agents import AgentSpec
 from ixmodal.spec.app import App
 from ixmodal.spec.custom_endpoints import CustomEndpoint
-from ixmodal.spec.endpoint import SECRET_PREFIX, Endpoint
+from ixmodal.spec.endpoint import Endpoint
 from ixmodal.spec.image import Image, Volume
+from ixmodal.spec.keys import SECRET_PREFIX, ApiKey, RateLimit
 from ixmodal.spec.limits import Limits
 from ixmodal.spec.model import Model
 from ixmodal.spec.scaling import Scaling
@@ -21,12 +22,14 @@ from ixmodal.spec.upstream import Upstream
 __all__ = [
     "SECRET_PREFIX",
     "AgentSpec",
+    "ApiKey",
     "App",
     "CustomEndpoint",
     "Endpoint",
     "Image",
     "Limits",
     "Model",
+    "RateLimit",
     "Scaling",
     "State",
     "Upstream",

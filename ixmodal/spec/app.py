@@ -62,6 +62,11 @@ class App(Declared):
             raise ValueError(
                 f'default_model: no model has the id "{self.default_model}"; write one of {", ".join(ids)}'
             )
+        for index, key in enumerate(self.endpoint.keys):
+            if unknown := next((name for name in key.models if name not in ids), None):
+                raise ValueError(
+                    f'endpoint.keys.{index}.models: no model has the id "{unknown}"; there are {", ".join(ids)}'
+                )
         for index, model in enumerate(self.models):
             self._check_place(f"models.{index}", model)
         if self.scaling.target_concurrency and self.target_concurrency > self.max_concurrency:

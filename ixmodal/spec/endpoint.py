@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from ixmodal.spec.declared import Declared, Name
-
-SECRET_PREFIX = "secret:"  # noqa: S105  # the word, not a secret
+from ixmodal.spec.keys import SECRET_PREFIX, ApiKey, KeySource, RateLimit
 
 
 class Endpoint(Declared):
     """The HTTP face: who may call it and how many may wait."""
 
-    api_keys: tuple[str, ...] = Field(
+    api_keys: tuple[KeySource, ...] = Field(
         (),
+        repr=False,
+        max_length=1024,
         description="Accepted keys: `secret:NAME` (a platform secret whose IXMODAL_API_KEYS holds them), "
-        "`env:NAME` (an environment variable, comma-separated) or a literal. None: open to all.",
+        "`env:NAME` (an environment variable, comma-separated), `file:PATH` (one a line, or a .toml or .json file of "
+        "`keys`), `sha256:DIGEST` or a literal. No keys at all: open to all.",
+    )
+    keys: tuple[ApiKey, ...] = Field(
+        (), max_length=1024, description="Keys with a name, limits and rights of their own."
+    )
+    rate_limit: RateLimit = Field(
+        RateLimit(), description="Limits of each key that has none of its own; without keys, of all callers together."
     )
     cors_origins: tuple[str, ...] = Field((), description="Origins that browsers may call from; none: CORS is off.")
     max_queued: int = Field(64, ge=0, le=10_000, description="Requests a model that may wait for a slot.")
@@ -29,14 +37,19 @@ class Endpoint(Declared):
     def _one_is_a_list(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
 
-    @field_validator("api_keys")
-    @classmethod
-    def _not_blank(cls, keys: tuple[str, ...]) -> tuple[str, ...]:
-        if any(not key.strip() or key in (SECRET_PREFIX, "env:") for key in keys):
-            raise ValueError("a key is empty; write the key, env:NAME or secret:NAME")
-        return keys
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        names = [key.name for key in self.keys]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f'keys: two have the name "{twice}"; give each its own')
+        return self
+
+    @property
+    def key_sources(self) -> tuple[str, ...]:
+        """Where all keys are read from, or their digests."""
+        return self.api_keys + tuple(key.key for key in self.keys)
 
     @property
     def secrets(self) -> tuple[str, ...]:
         """Names of the platform secrets that hold keys."""
-        return tuple(k.removeprefix(SECRET_PREFIX) for k in self.api_keys if k.startswith(SECRET_PREFIX))
+        return tuple(s.removeprefix(SECRET_PREFIX) for s in self.key_sources if s.startswith(SECRET_PREFIX))

@@ -152,7 +152,14 @@ def _problem(item: Any) -> str:
     message = item["msg"].removeprefix("Value error, ")
     if item["type"] in ("value_error", "missing"):
         return f"{path}: {message}" if path else message
-    return f"{path}: {message}, but it is {item['input']!r:.80}"
+    shown = "" if _may_be_secret(item["loc"]) else f", but it is {item['input']!r:.80}"
+    return f"{path}: {message}{shown}"
+
+
+def _may_be_secret(location: tuple[Any, ...]) -> bool:
+    """Whether what stands there, or below, may be a key or a password, which no message repeats."""
+    secrets = (("endpoint", "api_keys"), ("endpoint", "keys"), ("state", "url"))
+    return any(location[: len(place)] == place[: len(location)] for place in secrets)
 
 
 def _fields_at(location: tuple[Any, ...]) -> list[str]:

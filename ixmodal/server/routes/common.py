@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
-from ixmodal.runtime import Runtime
+from ixmodal.runtime import Runtime, ServedModel
+from ixmodal.server.callers import find_model
 from ixmodal.server.errors import from_validation
 from ixmodal.server.responders import Responders
 
@@ -22,6 +23,11 @@ def runtime_of(request: Request) -> Runtime:
     """The runtime that the application serves."""
     runtime: Runtime = request.app.state.runtime
     return runtime
+
+
+def model_of(request: Request, name: str | None) -> ServedModel:
+    """The model that a request names. Raises `RequestError` if there is none that its caller may use."""
+    return find_model(runtime_of(request), name)
 
 
 def responders_of(request: Request) -> Responders:

@@ -19,7 +19,8 @@ from ixmodal.server.protocol.answers import usage_of
 from ixmodal.server.protocol.completions import CompletionRequest, LogprobList, choice
 from ixmodal.server.protocol.fields import seeded
 from ixmodal.server.protocol.objects.completions import TextCompletion, TextEvent
-from ixmodal.server.routes.common import head_of, parse, runtime_of
+from ixmodal.server.rates import metered
+from ixmodal.server.routes.common import head_of, model_of, parse, runtime_of
 from ixmodal.server.sse import event, stream
 
 Outputs = AsyncGenerator[tuple[int, Output], None]
@@ -31,11 +32,11 @@ async def completions(request: Request) -> Response:
     runtime = runtime_of(request)
     limits = runtime.spec.limits
     body.check(limits)
-    served = runtime.find(body.model)
+    served = model_of(request, body.model)
     engine = served.engine
     sampling = body.choice_sampling(limits)
     requests = [GenerationRequest(p, params) for p in body.prompts() for params in seeded(sampling, body.tries)]
-    outputs = merge([engine.generate(item) for item in requests])
+    outputs = merge([metered(item.prompt, engine.generate(item)) for item in requests])
     if body.stream:
         return await stream(started(outputs), lambda items: _stream(items, body, served.model.id), limits)
     texts = [_Continuation(body, index // body.tries) for index in range(len(requests))]

@@ -9,19 +9,20 @@ from starlette.responses import Response
 
 from ixmodal.engine.client import EngineClient
 from ixmodal.engine.messages import Embedded
-from ixmodal.engine.request import Pooling, TextPrompt, TokenPrompt
+from ixmodal.engine.request import Pooling, TextPrompt, TokenPrompt, Usage
 from ixmodal.server.json import JSONResponse
 from ixmodal.server.openapi.operation import ENGINE, Described, Operation
 from ixmodal.server.protocol.embeddings import EmbeddingRequest
 from ixmodal.server.protocol.objects.embeddings import EmbeddingList
-from ixmodal.server.routes.common import parse, runtime_of
+from ixmodal.server.rates import spend
+from ixmodal.server.routes.common import model_of, parse
 
 
 async def embeddings(request: Request) -> Response:
     """Turn inputs into vectors, in their order."""
     body = await parse(request, EmbeddingRequest)
     body.check()
-    served = runtime_of(request).find(body.model)
+    served = model_of(request, body.model)
     found = await _embed_all(served.engine, body.prompts(), Pooling(served.model.pooling))
     data = [
         {"object": "embedding", "index": index, "embedding": body.show(item.vector)} for index, item in enumerate(found)
@@ -37,7 +38,9 @@ async def _embed_all(engine: EngineClient, prompts: list[TextPrompt | TokenPromp
 
     async def one(prompt: TextPrompt | TokenPrompt) -> Embedded:
         async with at_once:
-            return await engine.embed(prompt, pooling)
+            found = await engine.embed(prompt, pooling)
+        spend(prompt, Usage(prompt_tokens=found.prompt_tokens))
+        return found
 
     try:
         async with asyncio.TaskGroup() as group:

@@ -8,25 +8,30 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ixmodal.runtime import ServedModel
+from ixmodal.server.auth import caller_of
+from ixmodal.server.callers import not_permitted
 from ixmodal.server.json import JSONResponse
 from ixmodal.server.openapi.operation import Described, Operation
 from ixmodal.server.protocol.objects.models import ModelList, ModelObject
-from ixmodal.server.routes.common import responders_of, runtime_of
+from ixmodal.server.routes.common import model_of, responders_of, runtime_of
 
 
 async def list_models(request: Request) -> Response:
-    """All models of the spec, in its order, then its agents."""
-    models = [_describe(served) for served in runtime_of(request).models.values()]
-    agents = [_describe_agent(request, id) for id in responders_of(request).agents]
+    """All models of the spec, in its order, then its agents: those that the caller may use."""
+    caller = caller_of(request)
+    models = [_describe(served) for id, served in runtime_of(request).models.items() if caller.may_use(id)]
+    agents = [_describe_agent(request, id) for id in responders_of(request).agents if caller.may_use(id)]
     return JSONResponse({"object": "list", "data": models + agents})
 
 
 async def get_model(request: Request) -> Response:
-    """One model. 404 if the spec has none of that id."""
+    """One model. 404 if the spec has none of that id that the caller may use."""
     name = request.path_params["model"]
     if name in responders_of(request).agents:
+        if not caller_of(request).may_use(name):
+            raise not_permitted(name)
         return JSONResponse(_describe_agent(request, name))
-    return JSONResponse(_describe(runtime_of(request).find(name)))
+    return JSONResponse(_describe(model_of(request, name)))
 
 
 def _describe_agent(request: Request, id: str) -> dict[str, Any]:

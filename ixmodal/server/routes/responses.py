@@ -14,6 +14,7 @@ from ixmodal.server.protocol.objects.items import ItemList
 from ixmodal.server.protocol.objects.responses import DeletedResponse, ResponseObject
 from ixmodal.server.protocol.responses.listing import GetQuery, ListQuery, page, query_of
 from ixmodal.server.protocol.responses.request import ResponsesRequest
+from ixmodal.server.rates import current_meter
 from ixmodal.server.responses.run import Run
 from ixmodal.server.responses.service import ResponseService
 from ixmodal.server.routes.common import parse, runtime_of
@@ -44,6 +45,8 @@ async def create(request: Request) -> Response:
     """Answer, whole, as a stream of events, or in the background."""
     body = await parse(request, ResponsesRequest)
     run = await _service(request).create(body)
+    if body.background and (meter := current_meter.get()):
+        run.on_done(meter.lease.share())
     write_timeout = runtime_of(request).spec.limits.write_timeout
     if not body.stream:
         return JSONResponse(run.record.response)

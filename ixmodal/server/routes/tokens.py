@@ -17,7 +17,7 @@ from ixmodal.server.protocol.messages import Message
 from ixmodal.server.protocol.objects.tokens import PromptText, TokenizerInfo, Tokens
 from ixmodal.server.protocol.responses.listing import query_of
 from ixmodal.server.protocol.tools import MAX_TOOLS, Tool
-from ixmodal.server.routes.common import parse, runtime_of
+from ixmodal.server.routes.common import model_of, parse, runtime_of
 
 
 class TokenizeRequest(BaseModel):
@@ -65,7 +65,7 @@ class ModelQuery(BaseModel):
 async def tokenize(request: Request) -> Response:
     """The tokens of a text, BOS included, or of a conversation through the model's template."""
     body = await parse(request, TokenizeRequest)
-    engine = runtime_of(request).find(body.model or _first(request)).engine
+    engine = model_of(request, body.model or _first(request)).engine
     model = await engine.describe()
     encoded = await engine.encode(body.to_prompt(model.chat_template))
     content: dict[str, Any] = {
@@ -81,14 +81,14 @@ async def tokenize(request: Request) -> Response:
 async def detokenize(request: Request) -> Response:
     """The text of token ids."""
     body = await parse(request, DetokenizeRequest)
-    engine = runtime_of(request).find(body.model or _first(request)).engine
+    engine = model_of(request, body.model or _first(request)).engine
     return JSONResponse({"prompt": await engine.decode(body.tokens)})
 
 
 async def apply_template(request: Request) -> Response:
     """A conversation as the prompt that the model reads, control tokens spelled out."""
     body = await parse(request, TokenizeRequest)
-    engine = runtime_of(request).find(body.model or _first(request)).engine
+    engine = model_of(request, body.model or _first(request)).engine
     model = await engine.describe()
     return JSONResponse({"prompt": (await engine.encode(body.to_prompt(model.chat_template))).text})
 
@@ -96,7 +96,7 @@ async def apply_template(request: Request) -> Response:
 async def tokenizer_info(request: Request) -> Response:
     """What is known of the model's vocabulary and template."""
     name = query_of(request, ModelQuery).model or _first(request)
-    model = await runtime_of(request).find(name).engine.describe()
+    model = await model_of(request, name).engine.describe()
     return JSONResponse(
         {
             "tokenizer_class": "sentencepiece",
