@@ -19,8 +19,7 @@ from ixmodal.server.counters import SharedCounters, Window
 from ixmodal.server.errors import HTTPError
 from ixmodal.server.keyring import KeyRing
 
-_UNCOUNTED_METHODS = ("GET", "HEAD", "OPTIONS", "DELETE")
-"""What only reads, or takes away, is not counted: it makes no model work."""
+_READING = ("GET", "HEAD", "OPTIONS", "DELETE")
 HEADERS = tuple(f"x-ratelimit-{what}-{of}" for what in ("limit", "remaining", "reset") for of in ("requests", "tokens"))
 
 
@@ -202,10 +201,10 @@ class RateMiddleware:
         caller = scope.get("state", {}).get("caller")
         if scope["type"] != "http" or caller is None:
             await self.app(scope, receive, send)
-        elif scope["method"] in _UNCOUNTED_METHODS:
-            await self.app(scope, receive, self._labelled(send, caller, None))
-        else:
+        elif _makes_work(scope):
             await self._serve(caller, scope, receive, send)
+        else:
+            await self.app(scope, receive, self._labelled(send, caller, None))
 
     async def _serve(self, caller: Caller, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -232,6 +231,11 @@ class RateMiddleware:
             await send(message)
 
         return labelled
+
+
+def _makes_work(scope: Scope) -> bool:
+    """Whether a request counts: one that only reads, or takes work away, does not."""
+    return scope["method"] not in _READING and not scope["path"].endswith("/cancel")
 
 
 def _counts(caller: Caller) -> bool:

@@ -25,8 +25,17 @@ STATUSES = {
 ALWAYS: Headers = {
     "x-request-id": ("The request's id: the client's, if it sent a harmless one.", {"type": "string"}, True),
     "openai-processing-ms": ("Milliseconds until the answer began.", {"type": "string", "pattern": "^[0-9]+$"}, True),
+    **{
+        f"x-ratelimit-{what}-{of}": (f"{meaning} of the caller's {of} a minute, where they are limited.", schema, False)
+        for of in ("requests", "tokens")
+        for what, meaning, schema in (
+            ("limit", "The limit", {"type": "string", "pattern": "^[0-9]+$"}),
+            ("remaining", "What is left", {"type": "string", "pattern": "^[0-9]+$"}),
+            ("reset", "The time until there is more", {"type": "string", "pattern": "^([0-9]+m)?[0-9]+s$"}),
+        )
+    },
 }
-"""Headers of every response."""
+"""Headers of every response, but for those that are not required."""
 _RETRY_AFTER = ("Seconds to wait before the next try.", {"type": "string", "pattern": "^[0-9]+$"}, False)
 _SHOULD_RETRY = ("`false`: the SDKs are told not to try again.", {"enum": ["true", "false"]}, False)
 OF_STATUS: dict[int, Headers] = {
@@ -48,7 +57,9 @@ def statuses_of(operation: Operation, *, guarded: bool) -> list[int]:
     if operation.method != "GET":  # the guard reads every other method's body, wanted or not
         found |= {408, 413}
     if guarded and not operation.public:
-        found |= {401, 403, 429}
+        found |= {401, 403}
+    if operation.method in ("POST", "PUT", "PATCH") and not operation.public:  # callers may have limits
+        found.add(429)
     return sorted(found)
 
 
