@@ -23,13 +23,13 @@ import ixmodal
 from ixmodal.errors import IxmodalError, SpecError
 from ixmodal.runtime import Runtime
 from ixmodal.server.app import create_app
-from ixmodal.spec import SECRET_PREFIX, App, Model
+from ixmodal.spec import App, Model
+from ixmodal.spec.keys import ENVIRONMENT_PREFIX
 from ixmodal.spec.sources import KEYS_VARIABLE, SPEC_VARIABLE, load_spec
 from ixmodal.weights import Progress, fetch, weights_directory
 
 logger = logging.getLogger("ixmodal")
 
-ENVIRONMENT_PREFIX = "env:"
 LONGEST_TIMEOUT = 86_400
 """Seconds that Modal lets an input or a start take at most: one day."""
 LAST_WORDS = 1.0
@@ -97,9 +97,9 @@ def build(spec: App) -> modal.App:
         SpecError: API keys that can't reach the containers as declared.
     """
     app = modal.App(spec.name, image=_image(spec), include_source=False)
-    secrets, travelling = _keep_keys_apart(spec)
+    secrets = _secrets(spec)
     volumes = _volumes(spec)
-    environment = _environment(travelling)
+    environment = _environment(spec)
     replica = app.cls(
         env=environment,
         secrets=secrets,
@@ -181,28 +181,19 @@ def _environment(spec: App) -> dict[str, str | None]:
     return environment
 
 
-def _keep_keys_apart(spec: App) -> tuple[list[modal.Secret], App]:
-    """Split the spec into secrets that hold its API keys and a spec that only names them."""
-    literals = [key for key in spec.endpoint.api_keys if not key.startswith((SECRET_PREFIX, ENVIRONMENT_PREFIX))]
-    named = [key for key in spec.endpoint.api_keys if key not in literals]
-    secrets = [modal.Secret.from_name(name, required_keys=[KEYS_VARIABLE]) for name in spec.endpoint.secrets]
-    values = {name: _local(name) for name in _variables(named)}
-    variables = [*values, *[KEYS_VARIABLE] * (len(secrets) + bool(literals))]
-    if len(variables) > len(set(variables)):
+def _secrets(spec: App) -> list[modal.Secret]:
+    """What holds the API keys that the spec only names; those that it knows by their digests travel with it."""
+    secrets = [
+        modal.Secret.from_name(name, required_keys=[KEYS_VARIABLE]) for name in dict.fromkeys(spec.endpoint.secrets)
+    ]
+    sources = spec.endpoint.key_sources
+    variables = [s.removeprefix(ENVIRONMENT_PREFIX) for s in sources if s.startswith(ENVIRONMENT_PREFIX)]
+    values: dict[str, str | None] = {name: _local(name) for name in variables}
+    if len(secrets) + (KEYS_VARIABLE in values) > 1:
         raise SpecError(
             "the spec", [f"endpoint.api_keys: several entries would set {KEYS_VARIABLE}; put all keys into one secret"]
         )
-    if literals:
-        values[KEYS_VARIABLE] = ",".join(literals)
-        named.append(ENVIRONMENT_PREFIX + KEYS_VARIABLE)
-    if values:
-        secrets.append(modal.Secret.from_dict(dict(values)))
-    endpoint = spec.endpoint.model_copy(update={"api_keys": tuple(named)})
-    return secrets, spec.model_copy(update={"endpoint": endpoint}) if literals else spec
-
-
-def _variables(keys: list[str]) -> list[str]:
-    return [key.removeprefix(ENVIRONMENT_PREFIX) for key in keys if key.startswith(ENVIRONMENT_PREFIX)]
+    return [*secrets, modal.Secret.from_dict(values)] if values else secrets
 
 
 def _local(name: str) -> str:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, StringConstraints, field_validator
 
 from ixmodal.spec.declared import Declared
-from ixmodal.spec.endpoint import SECRET_PREFIX
+from ixmodal.spec.keys import SECRET_PREFIX
 
 if TYPE_CHECKING:
     from ixmodal.spec.model import Model

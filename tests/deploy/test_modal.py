@@ -11,8 +11,9 @@ import pytest
 from modal_proto import api_pb2
 
 import ixmodal
-from ixmodal import App, Endpoint, Image, Limits, Model, Scaling, SpecError, Volume, load_spec
+from ixmodal import ApiKey, App, Endpoint, Image, Limits, Model, Scaling, SpecError, Volume, load_spec
 from ixmodal.deploy.modal import build
+from ixmodal.server.keyring import KeyRing
 from tests.support.hub import Hub, Repository
 from tests.support.modal_loopback import Container, ControlPlane, Deployed, NamedSecret
 
@@ -212,15 +213,12 @@ def test_a_shipped_model_needs_no_volume_no_gpu_and_no_secret(shipped: Deployed)
     assert shipped.function(ENGINE).startup_timeout_secs == SHIPPED.limits.load_timeout
 
 
-def test_literal_keys_travel_in_a_secret_of_their_own(control_plane: ControlPlane) -> None:
-    spec = App(endpoint=Endpoint(api_keys=("sk-first", "sk-second")))
+def test_literal_keys_travel_as_digests(control_plane: ControlPlane) -> None:
+    spec = App(endpoint=Endpoint(api_keys="sk-first", keys=(ApiKey(name="team", key="sk-second"),)))
     deployed = deploy(control_plane, spec)
-    environment = deployed.environment(ENGINE)
-    assert environment["IXMODAL_API_KEYS"] == "sk-first,sk-second"
-    assert load_spec(environ=environment).endpoint.api_keys == ("env:IXMODAL_API_KEYS",)
-    (sent,) = (request for _, request in control_plane.service.calls if b"sk-first" in request.SerializeToString())
-    assert isinstance(sent, api_pb2.SecretGetOrCreateRequest)
-    assert sent.env_dict == {"IXMODAL_API_KEYS": "sk-first,sk-second"}
+    assert all(b"sk-" not in request.SerializeToString() for _, request in control_plane.service.calls)
+    keys = KeyRing(load_spec(environ=deployed.environment(ENGINE)), {})
+    assert [bool(keys.find(key)) for key in (b"sk-first", b"sk-second", b"sk-third")] == [True, True, False]
 
 
 def test_a_key_from_the_environment_is_sent_along(control_plane: ControlPlane) -> None:
@@ -236,9 +234,7 @@ def test_a_key_that_is_not_set_stops_the_deploy(control_plane: ControlPlane) -> 
     assert not control_plane.service.calls
 
 
-@pytest.mark.parametrize(
-    "keys", [("secret:one", "secret:two"), ("secret:one", "sk-literal"), ("secret:one", "env:IXMODAL_API_KEYS")]
-)
+@pytest.mark.parametrize("keys", [("secret:one", "secret:two"), ("secret:one", "env:IXMODAL_API_KEYS")])
 def test_keys_that_would_overwrite_each_other_are_refused(
     keys: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
