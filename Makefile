@@ -7,11 +7,13 @@ $(BIN)/ixmodal: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-.PHONY: serve test check format bench ci clean
+.PHONY: serve test services check format bench ci clean
 serve: $(BIN)/ixmodal          ## serve the model that ships
 	$(BIN)/ixmodal serve
 test: $(BIN)/ixmodal           ## all tests
 	$(BIN)/python -m pytest
+services: $(BIN)/ixmodal       ## tests that need redis-server
+	$(BIN)/python -m pytest tests/services
 check: $(BIN)/ixmodal          ## formatting, lints, types, import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .

@@ -1,0 +1,1 @@
+"""Tests against services of the operating system: `make services`. Not among the default ones."""
