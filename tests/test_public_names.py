@@ -13,6 +13,8 @@ def test_public_names_are_pinned() -> None:
         "Image",
         "IxmodalError",
         "Limits",
+        "Modal",
+        "ModalSecret",
         "Model",
         "RateLimit",
         "Scaling",

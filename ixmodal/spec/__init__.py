@@ -14,6 +14,7 @@ from ixmodal.spec.endpoint import Endpoint
 from ixmodal.spec.image import Image, Volume
 from ixmodal.spec.keys import SECRET_PREFIX, ApiKey, RateLimit
 from ixmodal.spec.limits import Limits
+from ixmodal.spec.modal import Modal, ModalSecret
 from ixmodal.spec.model import Model
 from ixmodal.spec.scaling import Scaling
 from ixmodal.spec.state import State
@@ -28,6 +29,8 @@ __all__ = [
     "Endpoint",
     "Image",
     "Limits",
+    "Modal",
+    "ModalSecret",
     "Model",
     "RateLimit",
     "Scaling",

@@ -13,6 +13,7 @@ from ixmodal.spec.declared import Declared, ModelId, Name
 from ixmodal.spec.endpoint import Endpoint
 from ixmodal.spec.image import Image, Volume
 from ixmodal.spec.limits import Limits
+from ixmodal.spec.modal import Modal
 from ixmodal.spec.model import Model
 from ixmodal.spec.scaling import Scaling
 from ixmodal.spec.state import State
@@ -42,6 +43,7 @@ class App(Declared):
     )
     endpoint: Endpoint = Field(Endpoint(), description="The HTTP face.")
     scaling: Scaling = Field(Scaling(), description="Replicas and their load.")
+    modal: Modal = Field(Modal(), description="What only Modal has.")
     state: State = Field(State(), description="What is kept between requests.")
     limits: Limits = Field(Limits(), description="Bounds of every request and wait.")
 

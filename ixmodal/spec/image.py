@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import PurePosixPath
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from ixmodal.spec.declared import Declared, Name
+
+CudaArchitecture = Annotated[str, StringConstraints(pattern=r"^[5-9][0-9]$|^1[0-9]{2}$")]
+"""A compute capability without its point: 89 is 8.9."""
 
 
 class Image(Declared):
@@ -17,10 +20,25 @@ class Image(Declared):
     accelerator: Literal["cpu", "cuda"] = Field(
         "cpu", description="`cuda` installs the runtime libraries that GPU offload needs."
     )
+    build: Literal["wheel", "source"] = Field(
+        "wheel",
+        description="`source` compiles the native library with CUDA, for cards newer than the wheel's kernels.",
+    )
+    cuda_architectures: tuple[CudaArchitecture, ...] = Field(
+        (), description="Compute capabilities to compile for, without the point; unset: those of the declared GPUs."
+    )
     base: str | None = Field(None, description="Registry tag of a base image; unset means slim Debian.")
     system_packages: tuple[str, ...] = Field((), description="Debian packages to install.")
     packages: tuple[str, ...] = Field((), description="Python requirements beyond the package's own.")
     env: dict[str, str] = Field(default_factory=dict, description="Environment variables, no secrets.")
+
+    @model_validator(mode="after")
+    def _source_is_for_cuda(self) -> Self:
+        if self.build == "source" and self.accelerator != "cuda":
+            raise ValueError('build = "source" is for accelerator = "cuda" (Image.cuda(build="source"))')
+        if self.cuda_architectures and self.build != "source":
+            raise ValueError('cuda_architectures needs build = "source"; a wheel is compiled already')
+        return self
 
     @classmethod
     def cpu(cls, **fields: Any) -> Image:

@@ -119,8 +119,8 @@ def test_requirements_are_pinned_and_bring_cuda_only_where_declared(everything: 
 
 def installed(deployed: Deployed) -> set[str]:
     """The requirements that the image installs."""
-    (line,) = (command for command in deployed.image(ENGINE) if "uv pip install" in command)
-    return {word.strip("'") for word in line.split() if "==" in word}
+    lines = [command for command in deployed.image(ENGINE) if "uv pip install" in command]
+    return {word.strip("'") for line in lines for word in line.split() if "==" in word}
 
 
 def test_gpus_are_asked_for_in_order_of_preference(everything: Deployed) -> None:
@@ -200,7 +200,8 @@ def test_the_spec_travels_whole(everything: Deployed, function: str) -> None:
 
 
 def test_containers_import_the_package_and_find_its_data(everything: Deployed) -> None:
-    assert everything.function(ENGINE).module_name == everything.function("pull").module_name == "ixmodal.deploy.modal"
+    assert everything.function(ENGINE).module_name == "ixmodal.deploy.modal.replica"
+    assert everything.function("pull").module_name == "ixmodal.deploy.modal.pulling"
     here = {path for path in PACKAGE.rglob("*") if path.is_file() and path.suffix != ".pyc"}
     assert everything.files(ENGINE) == {f"/root/ixmodal/{p.relative_to(PACKAGE)}": p.read_bytes() for p in here}
     assert any(not path.endswith(".py") for path in everything.files(ENGINE))
