@@ -3,69 +3,36 @@
 from __future__ import annotations
 
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import openai
 import psutil
 import pytest
-from openai.types.chat import ChatCompletionChunk
 
 import ixmodal
 from ixmodal import App, Endpoint, Limits, Model, Volume
+from tests.support import modal_apps
 from tests.support.hub import Hub, Repository
+from tests.support.modal_apps import deploy, engines_of, stream, text_of, wait_for
 from tests.support.modal_loopback import Container, ControlPlane
 
-ROOT = Path(__file__).parents[2]
 KEY = "sk-e2e"
 SECRETS = {"IXMODAL_API_KEYS": KEY}
 DEMO = Model("demo", slots=1, threads=1)
 SPEC = App(models=(DEMO,), endpoint=Endpoint(api_keys="secret:demo-keys", max_queued=4), limits=Limits(max_restarts=0))
 
 
-def deploy(control_plane: ControlPlane, spec: App) -> None:
-    """Deploy a spec with the real CLI."""
-    environment = {"IXMODAL_SPEC": spec.model_dump_json(exclude_unset=True), "PYTHONPATH": str(ROOT)}
-    deployed = control_plane.modal("deploy", "-m", "tests.support.declared_app", cwd=ROOT, env=environment)
-    assert deployed.returncode == 0, deployed.stdout + deployed.stderr
-
-
-def connect(container: Container, key: str = KEY) -> openai.OpenAI:
-    """A client that neither repeats nor waits for long."""
-    return openai.OpenAI(base_url=f"{container.url}/v1", api_key=key, max_retries=0, timeout=30)
-
-
-def stream(client: openai.OpenAI, max_tokens: int, **more: Any) -> openai.Stream[ChatCompletionChunk]:
-    """Ask something and stream the answer."""
-    return client.chat.completions.create(
-        model="demo",
-        messages=[{"role": "user", "content": "Hello! Who are you?"}],
-        max_tokens=max_tokens,
-        stream=True,
-        extra_body=more,
-    )
-
-
-def text_of(chunks: list[ChatCompletionChunk]) -> str:
-    """The answer that the chunks hold."""
-    return "".join(choice.delta.content or "" for chunk in chunks for choice in chunk.choices)
-
-
 def engine_of(container: Container) -> psutil.Process:
-    """The only child of the container's process."""
-    (engine,) = psutil.Process(container.pid).children(recursive=True)
+    """The only engine of the container."""
+    (engine,) = engines_of(container.pid)
     return engine
 
 
-def wait_for(condition: Callable[[], bool], timeout: float = 20) -> bool:
-    """Ask until it holds, or the time is over."""
-    deadline = time.monotonic() + timeout
-    while not (holds := condition()) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return holds
+def connect(container: Container, key: str = KEY) -> openai.OpenAI:
+    """A client with the declared key."""
+    return modal_apps.connect(container, key)
 
 
 def running(container: Container) -> int:
@@ -146,6 +113,19 @@ def test_a_preempted_container_takes_its_engine_along(control_plane: ControlPlan
         psutil.Process(container.pid).send_signal(signal.SIGINT)
         assert container.wait() == 0, container.log
         assert not engine.is_running()
+
+
+def test_a_container_lost_in_the_middle_of_a_stream_shows(control_plane: ControlPlane, tmp_path: Path) -> None:
+    with Container(control_plane, tmp_path, secrets=SECRETS) as container:
+        container.wait_ready()
+        engine = engine_of(container)
+        with connect(container) as client:
+            answer = stream(client, 4000, ignore_eos=True)
+            next(iter(answer))
+            container.kill()
+            with pytest.raises(httpx.RemoteProtocolError, match="incomplete"):  # never a stream that looks whole
+                list(answer)
+        assert wait_for(lambda: not engine.is_running())
 
 
 def test_a_dead_engine_ends_the_container(control_plane: ControlPlane, tmp_path: Path) -> None:
