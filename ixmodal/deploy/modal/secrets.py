@@ -23,7 +23,7 @@ def replica_secrets(spec: App) -> list[modal.Secret]:
     named = [*_named_keys(spec), *((s.name, s.required_keys) for s in spec.modal.secrets)]
     secrets = [modal.Secret.from_name(name, required_keys=list(keys)) for name, keys in named]
     values: dict[str, str | None] = {name: _local(field, name) for field, name in _variables(spec)}
-    if len(spec.endpoint.secrets) + (KEYS_VARIABLE in values) > 1:
+    if len(set(spec.endpoint.secrets)) + (KEYS_VARIABLE in values) > 1:
         raise SpecError(
             "the spec", [f"endpoint.api_keys: several entries would set {KEYS_VARIABLE}; put all keys into one secret"]
         )
@@ -39,9 +39,8 @@ def hub_secrets(spec: App) -> list[modal.Secret]:
 
 def _named_keys(spec: App) -> list[tuple[str, tuple[str, ...]]]:
     found = [(name, (KEYS_VARIABLE,)) for name in spec.endpoint.secrets]
-    for model in spec.models:
-        if model.upstream and model.upstream.secret and model.upstream.variable:
-            found.append((model.upstream.secret, (model.upstream.variable,)))
+    upstreams = [model.upstream for model in spec.models if model.upstream]
+    found += [(u.secret, (u.variable,)) for u in upstreams if u.secret and u.variable]
     return list(dict.fromkeys(found))
 
 
