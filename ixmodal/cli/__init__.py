@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 from ixmodal import __version__
 from ixmodal.cli.terminal import console
 
-COMMANDS = ("serve", "pull")
+COMMANDS = ("serve", "pull", "plan")
 """The commands, in the order in which help lists them: function NAME of the module `ixmodal.cli.NAME`."""
 
 
