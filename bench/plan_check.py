@@ -12,6 +12,7 @@ import random
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,8 @@ def main() -> None:
     spec = parse_spec({"models": [model]})
     lengths = Lengths(64, 0.5)
     with serve(DEMO, {"IXMODAL_SPEC": json.dumps({"models": [model]})}) as server:
-        speeds = SpeedMeter(f"{server.url}/v1", "bench").measure(arguments.slots)
+        with closing(SpeedMeter(f"{server.url}/v1", "bench")) as meter:
+            speeds = meter.measure(arguments.slots)
         print(speeds.model_dump_json(indent=2), flush=True)
         service = lengths.mean / speeds.prefill_tokens_per_second + lengths.mean * speeds.decode_step(1)
         arrivals = draw_arrivals(arguments.utilization / service, arguments.duration, lengths, lengths, seed=7)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -88,7 +89,8 @@ def _speeds(spec: App, file: Path | None, measure: str | None, save: Path | None
 
     model = spec.models[0]
     console.print(f"measuring {measure} …", style="dim")
-    figures = SpeedMeter(measure, model.id, key).measure(model.slots)
+    with closing(SpeedMeter(measure, model.id, key)) as meter:
+        figures = meter.measure(model.slots)
     if save:
         save.write_text(figures.model_dump_json(indent=2) + "\n")
     return figures

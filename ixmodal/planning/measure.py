@@ -56,6 +56,10 @@ class SpeedMeter:
         overhead = max(0.0, _median_first(short) - short[0].prompt_tokens / prefill)
         return Speeds(prefill_tokens_per_second=prefill, decode_step_seconds=tuple(steps), overhead_seconds=overhead)
 
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
     def _step(self, count: int, tokens: int, runs: int) -> float:
         with ThreadPoolExecutor(count) as pool:
             steps = []
