@@ -71,16 +71,18 @@ def write_random_llama(
     type: str = "Q4_0",
     seed: int = 0,
     chat_template: str | None = CHATML,
+    tensors_a_part: int = 0,
     **overrides: Any,
 ) -> Path:
     """Write a GGUF v3 file of the llama architecture, quantised to `type`; returns `path`.
 
     Matrices are random, so that logits spread over a few units; all blocks share one set of them. Without a chat
     template there are no ChatML control tokens either. `overrides` replaces metadata by key, or leaves a key out
-    where its value is None: `**{"llama.context_length": None}`.
+    where its value is None: `**{"llama.context_length": None}`. With `tensors_a_part` the model is split over files
+    named `<path's stem>-00001-of-0000N.gguf`.
     """
     shape = Shape(width, blocks, heads, feed_forward, vocabulary, context_length, kv_heads)
-    writer = gguf.GGUFWriter(path, "llama")
+    writer = gguf.GGUFWriter(path, "llama", split_max_tensors=tensors_a_part)
     metadata = _metadata(shape, chat_template)
     writer.kv_data[0].pop("general.architecture")
     for key, (value, kind, inner) in metadata.items():

@@ -153,12 +153,12 @@ class _Reader:
                 f"{self.path}: tensor {name} has type {type_id}, which this engine does not know; "
                 f"choose a file of {known}"
             )
-        _, weights, stride = GGML_BLOCKS[type_id]
-        if not all(shape) or shape[0] % weights:
+        if not all(shape) or shape[0] % GGML_BLOCKS[type_id][1]:
             raise self.damaged(f"tensor {name} has the shape {shape}")
         self.advance(-self.at % _ALIGNMENT)
-        count = shape[0] * (shape[1] if dimensions == 2 else 1)
-        return Tensor(name, shape, type_id, self.advance(count // weights * stride))
+        tensor = Tensor(name, shape, type_id, self.at)
+        self.advance(tensor.size)
+        return tensor
 
     def check_tensors(self, found: GgjtFile) -> None:
         wanted = _shapes(found.parameters, 8 if _SHARED_BY_8.search(str(self.path)) else 1)

@@ -8,6 +8,7 @@ crashes on files that lie. The `gguf` package reads the same files, but takes tw
 
 from __future__ import annotations
 
+import math
 import mmap
 import struct
 from collections.abc import Callable
@@ -51,10 +52,16 @@ class Tensor:
     type_id: int
     offset: int
 
+    @property
+    def size(self) -> int:
+        """Bytes of its data. Raises `KeyError` for a type that is not among `GGML_BLOCKS`."""
+        _, weights, stride = GGML_BLOCKS[self.type_id]
+        return math.prod(self.shape) // weights * stride
+
 
 @dataclass(frozen=True)
 class GgufHeader:
-    """What a GGUF file says of itself. Strings in `metadata` are `bytes`, exactly as stored."""
+    """What a GGUF file says of itself. Strings in `metadata` are `bytes`, exactly as stored; `spans` says where."""
 
     path: Path
     version: int
@@ -62,6 +69,7 @@ class GgufHeader:
     tensors: tuple[Tensor, ...]
     data_start: int
     file_size: int
+    spans: dict[str, tuple[int, int]]
 
     def text(self, key: str, default: str | None = None) -> str | None:
         """A string value, or `default` where the key is absent."""
@@ -103,13 +111,19 @@ class _Reader:
         if version not in (2, 3):
             raise self.damaged(f"GGUF version {version} is not 2 or 3")
         tensor_count, entry_count = self.count("tensors"), self.count("metadata entries")
-        metadata = {self.string().decode("utf-8", "replace"): self.value(self.number("I")) for _ in range(entry_count)}
+        metadata: dict[str, Any] = {}
+        spans: dict[str, tuple[int, int]] = {}
+        for _ in range(entry_count):
+            began = self.at
+            key = self.string().decode("utf-8", "replace")
+            metadata[key] = self.value(self.number("I"))
+            spans[key] = began, self.at
         tensors = tuple(self.tensor() for _ in range(tensor_count))
         alignment = metadata.get("general.alignment", 32)
         if not isinstance(alignment, int) or alignment <= 0 or alignment & (alignment - 1) or alignment > 1 << 20:
             raise self.damaged(f"general.alignment is {alignment!r}")
         start = -(-self.at // alignment) * alignment
-        header = GgufHeader(self.path, version, metadata, tensors, start, self.size)
+        header = GgufHeader(self.path, version, metadata, tensors, start, self.size, spans)
         self.check_extent(header, alignment)
         return header
 
@@ -119,13 +133,10 @@ class _Reader:
                 raise self.damaged(f"tensor {tensor.name} starts at a crooked offset")
             if tensor.type_id not in GGML_BLOCKS:
                 continue
-            _, weights, stride = GGML_BLOCKS[tensor.type_id]
-            count = 1
-            for extent in tensor.shape:
-                count *= extent
+            weights = GGML_BLOCKS[tensor.type_id][1]
             if tensor.shape[0] % weights:
                 raise self.damaged(f"tensor {tensor.name} has rows of {tensor.shape[0]}, not a multiple of {weights}")
-            end = header.data_start + tensor.offset + count // weights * stride
+            end = header.data_start + tensor.offset + tensor.size
             if end > self.size:
                 raise self.damaged(f"tensor {tensor.name} ends at byte {end}, but the file has {self.size}")
 

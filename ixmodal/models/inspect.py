@@ -97,13 +97,7 @@ def _cache_per_token(blocks: int, narrow: int) -> int:
 
 def _inspect_gguf(path: Path) -> ModelFile:
     header = read_header(path)
-    architecture = header.text("general.architecture") or "none"
-    if architecture not in SUPPORTED_ARCHITECTURES:
-        supported = ", ".join(SUPPORTED_ARCHITECTURES)
-        raise UnsupportedModelError(
-            f"{path} has the architecture {architecture!r:.60}; this engine loads {supported} (which includes "
-            "Mistral); choose a model of that family"
-        )
+    architecture = check_architecture(header)
     _check_tensors(header)
     return ModelFile(
         path=path,
@@ -115,6 +109,18 @@ def _inspect_gguf(path: Path) -> ModelFile:
         chat_template=header.text("tokenizer.chat_template"),
         memory=_memory(header),
     )
+
+
+def check_architecture(header: GgufHeader) -> str:
+    """The architecture, which can be judged before the tensors are there. Raises `UnsupportedModelError`."""
+    architecture = header.text("general.architecture") or "none"
+    if architecture not in SUPPORTED_ARCHITECTURES:
+        supported = ", ".join(SUPPORTED_ARCHITECTURES)
+        raise UnsupportedModelError(
+            f"{header.path} has the architecture {architecture!r:.60}; this engine loads {supported} (which includes "
+            "Mistral); choose a model of that family"
+        )
+    return architecture
 
 
 def _memory(header: GgufHeader) -> Memory:

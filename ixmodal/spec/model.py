@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import PurePosixPath
 from typing import Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
 from ixmodal.spec.declared import Declared, ModelId, Sha256
 from ixmodal.spec.upstream import Upstream, check_alone
 
+SPLIT_NAME = re.compile(r"-(\d{5})-of-(?!0000[01]\.)(\d{5})(\.gguf)$", re.IGNORECASE)
+"""How a file ends that is one part of several: its number, and theirs in all."""
 SOURCE_SCHEMES = ("hf://", "https://", "file://", "package://")
 
 
@@ -24,6 +28,9 @@ class Model(Declared):
     file: str | None = Field(None, description="File within an hf:// repository.")
     revision: str | None = Field(None, description="Commit, tag or branch of an hf:// repository; pin a commit.")
     sha256: Sha256 | None = Field(None, description="Checksum the file must have, 64 hexadecimal digits.")
+    part_sha256: tuple[Sha256, ...] = Field(
+        (), max_length=1000, description="Checksums of a split model's parts (name-00001-of-00003.gguf), in order."
+    )
     context_length: int | None = Field(
         None, ge=16, le=1_048_576, description="Tokens of prompt and answer together; unset: what the file says."
     )
@@ -84,4 +91,22 @@ class Model(Declared):
             raise ValueError("`file` and `revision` belong to hf:// sources only; leave them out")
         if self.file and (self.file.startswith("/") or ".." in PurePosixPath(self.file).parts):
             raise ValueError("`file` is a path within the repository: no leading / and no ..")
+        self._check_sums()
         return self
+
+    def _check_sums(self) -> None:
+        split = self.split
+        if split and self.sha256:
+            raise ValueError("`sha256` is the sum of one file, but the source is a split model; write `part_sha256`")
+        if self.part_sha256 and len(self.part_sha256) != (split[1] if split else 0):
+            said = f"{split[1]} parts" if split else "that it is no split model (-00001-of-00003.gguf)"
+            raise ValueError(f"`part_sha256` holds {len(self.part_sha256)} sums, but the name says {said}")
+
+    @property
+    def split(self) -> tuple[int, int] | None:
+        """Which part the source names and how many there are; None for a model in one file."""
+        try:
+            match = SPLIT_NAME.search(self.file or urlsplit(self.source).path)
+        except ValueError:  # no valid URL, which is told where it is fetched
+            return None
+        return (int(match[1]), int(match[2])) if match else None

@@ -21,8 +21,9 @@ from ixmodal.spec import App, Model
 from ixmodal.spec.sources import WEIGHTS_VARIABLE
 from ixmodal.weights import checksums
 from ixmodal.weights.checksums import verify
+from ixmodal.weights.download import download
 from ixmodal.weights.job import Job, Progress
-from ixmodal.weights.places import local_path, refuse_split, target_path
+from ixmodal.weights.places import local_path, merged_path, parts_of, target_path
 
 __all__ = ["Progress", "fetch", "locate", "verify", "weights_directory"]
 
@@ -60,12 +61,12 @@ def locate(model: Model, directory: Path) -> Path | None:
 
     Raises:
         WeightsError: a `file://` or `package://` source that does not exist.
-        UnsupportedModelError: a model split over several files.
+        UnsupportedModelError: a split model of which another part than the first is named, or which lies here.
     """
-    refuse_split(model)
+    parts_of(model)  # refuses what can't be merged here
     if path := local_path(model):
         return path
-    target = target_path(model, directory)
+    target = _target(model, directory)
     try:
         return target if target.is_file() and checksums.is_intact(model, target) else None
     except OSError as error:
@@ -91,17 +92,17 @@ def fetch(
 
     Raises:
         WeightsError: the file can't be had, or is not what the spec says; nothing wrong is left in its place.
-        UnsupportedModelError: a model split over several files.
+        UnsupportedModelError: a split model of which another part than the first is named, or which lies here.
     """
     if found := locate(model, directory):
         if local_path(model):
             verify(model, found)
         return found
-    job = Job(model, target_path(model, directory), timeout, progress)
+    job = Job(model, _target(model, directory), timeout, progress)
     try:
         job.target.parent.mkdir(parents=True, exist_ok=True)
         with _alone(job, on_wait or _tell_waiting):
-            return locate(model, directory) or _download(job)
+            return locate(model, directory) or download(job)
     except OSError as error:
         if error.errno in _DISK_FULL:
             job.discard()
@@ -130,14 +131,9 @@ def _tell_waiting(target: Path) -> None:
     logger.info("another process is downloading %s; waiting for it", target)
 
 
-def _download(job: Job) -> Path:
-    # Imported here: a start with its weights in place needs no HTTP client.
-    if job.model.source.startswith("hf://"):
-        from ixmodal.weights.hub import pull
-    else:
-        from ixmodal.weights.https import pull
-    checksums.settle(job, pull(job))
-    return job.target
+def _target(model: Model, directory: Path) -> Path:
+    path = target_path(model, directory)
+    return merged_path(path) if model.split else path
 
 
 def _unusable(path: Path, error: OSError) -> WeightsError:

@@ -17,11 +17,15 @@ from ixmodal.weights.job import Job
 
 
 class Record(BaseModel):
-    """The sum that a file had when it had this size (bytes) and this time of change (nanoseconds)."""
+    """The sum that a file had when it had this size (bytes) and this time of change (nanoseconds).
+
+    `parts` are the sums of the files that it was merged from.
+    """
 
     size: int
     mtime_ns: int
     sha256: str
+    parts: tuple[str, ...] = ()
 
 
 def verify(model: Model, path: Path) -> None:
@@ -47,6 +51,8 @@ def verify(model: Model, path: Path) -> None:
 def is_intact(model: Model, path: Path) -> bool:
     """Whether a downloaded file is still what the spec says or, where that is silent, what was downloaded."""
     record = _recorded(path)
+    if model.part_sha256 and (record is None or record.parts != model.part_sha256):
+        return False
     expected = model.sha256 or (record.sha256 if record else None)
     if expected is None:
         return True
@@ -56,8 +62,19 @@ def is_intact(model: Model, path: Path) -> bool:
     return found.sha256 == expected
 
 
-def settle(job: Job, sha256: str) -> None:
+def sum_of(path: Path) -> str:
+    """The sum of a file that was settled, as recorded."""
+    record = _recorded(path)
+    return record.sha256 if record else hash_file(path)
+
+
+def settle(job: Job, sha256: str, parts: tuple[str, ...] = ()) -> None:
     """Give the whole file at `job.part` its final name, if it is what it should be.
+
+    Args:
+        job: the download.
+        sha256: the file's sum.
+        parts: the sums of the files that it was merged from.
 
     Raises:
         WeightsError: a wrong sum or no GGUF file; nothing is kept.
@@ -77,7 +94,7 @@ def settle(job: Job, sha256: str) -> None:
         raise
     job.part.replace(job.target)
     job.discard()
-    _remember(job.target, _describe(job.target, sha256))
+    _remember(job.target, _describe(job.target, sha256, parts))
 
 
 def mismatch(name: str, found: str, declared: str) -> WeightsError:
@@ -93,26 +110,29 @@ def hash_file(path: Path) -> str:
 
 def _examine(path: Path) -> Record:
     record = _recorded(path)
-    now = _describe(path, record.sha256 if record else "")  # before hashing: a change meanwhile must show
+    now = _describe(
+        path, *((record.sha256, record.parts) if record else ("",))
+    )  # before hashing: a change meanwhile must show
     return now if now == record else now.model_copy(update={"sha256": hash_file(path)})
 
 
-def _describe(path: Path, sha256: str) -> Record:
+def _describe(path: Path, sha256: str, parts: tuple[str, ...] = ()) -> Record:
     stat = path.stat()
-    return Record(size=stat.st_size, mtime_ns=stat.st_mtime_ns, sha256=sha256)
+    return Record(size=stat.st_size, mtime_ns=stat.st_mtime_ns, sha256=sha256, parts=parts)
 
 
-def _record_path(path: Path) -> Path:
+def record_path(path: Path) -> Path:
+    """Where a file's record is."""
     return path.with_name(path.name + ".verified.json")
 
 
 def _recorded(path: Path) -> Record | None:
     with suppress(OSError, ValidationError):
-        return Record.model_validate_json(_record_path(path).read_bytes())
+        return Record.model_validate_json(record_path(path).read_bytes())
     return None
 
 
 def _remember(path: Path, record: Record) -> None:
     if record != _recorded(path):
         with suppress(OSError):  # a read-only place: it is hashed again next time
-            _record_path(path).write_text(record.model_dump_json())
+            record_path(path).write_text(record.model_dump_json())

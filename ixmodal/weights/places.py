@@ -6,12 +6,11 @@ import hashlib
 import re
 from importlib.resources import files
 from pathlib import Path
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from ixmodal.errors import UnsupportedModelError, WeightsError
 from ixmodal.spec import Model
-
-_SPLIT = re.compile(r"-\d{5}-of-(?!00001)\d{5}\.gguf$", re.IGNORECASE)
+from ixmodal.spec.model import SPLIT_NAME
 
 
 def shown(model: Model) -> str:
@@ -26,13 +25,42 @@ def shown_url(url: str) -> str:
     return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"
 
 
-def refuse_split(model: Model) -> None:
-    """Raise `UnsupportedModelError` for one part of a model that is split over several files."""
-    if _SPLIT.search(shown(model)):
+def parts_of(model: Model) -> tuple[Model, ...]:
+    """The parts of a split model as models of their own, in order; none for a model in one file.
+
+    Raises:
+        UnsupportedModelError: the source names another part than the first, or parts on this machine.
+    """
+    if model.split is None:
+        return ()
+    number, count = model.split
+    if number != 1:
+        raise UnsupportedModelError(f"{shown(model)} is part {number} of a split model; name the first of its {count}")
+    if model.source.startswith("file://"):
         raise UnsupportedModelError(
-            f"{shown(model)} is one part of a split model, which the engine can't load; "
-            "merge the parts with `gguf-split --merge` and name the merged file"
+            f"{shown(model)} is one part of a split model, which the engine can't load; merge the parts with "
+            "`llama-gguf-split --merge` and name the merged file"
         )
+    sums = model.part_sha256 or (None,) * count
+    return tuple(_part(model, number, sums[number - 1]) for number in range(1, count + 1))
+
+
+def _part(model: Model, number: int, sha256: str | None) -> Model:
+    def named(name: str) -> str:
+        return SPLIT_NAME.sub(lambda found: f"-{number:05}-of-{found[2]}{found[3]}", name)
+
+    changes: dict[str, str | None] = {"sha256": sha256}
+    if model.file:
+        changes["file"] = named(model.file)
+    else:
+        url = urlsplit(model.source)
+        changes["source"] = urlunsplit(url._replace(path=named(url.path)))
+    return model.model_copy(update={**changes, "part_sha256": ()})
+
+
+def merged_path(target: Path) -> Path:
+    """Where the merged file of a split model belongs, by the place of its first part."""
+    return target.with_name(SPLIT_NAME.sub(r"-of-\2\3", target.name))
 
 
 def local_path(model: Model) -> Path | None:

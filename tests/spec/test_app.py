@@ -156,3 +156,24 @@ def test_durations_are_finite(value: float) -> None:
 
 def test_checksums_are_read_in_any_case() -> None:
     assert Model("m", sha256="AB" * 32).sha256 == "ab" * 32
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"file": "a-00001-of-00003.gguf", "sha256": "0" * 64}, "write `part_sha256`"),
+        ({"file": "a-00001-of-00003.gguf", "part_sha256": ["0" * 64] * 2}, "holds 2 sums, but the name says 3 parts"),
+        ({"file": "a.gguf", "part_sha256": ["0" * 64]}, "but the name says that it is no split model"),
+        ({"file": "a-00001-of-00001.gguf", "part_sha256": ["0" * 64]}, "but the name says that it is no split model"),
+    ],
+)
+def test_sums_of_split_models(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Model("m", source="hf://owner/repo", **fields)
+
+
+def test_which_part_of_how_many() -> None:
+    assert Model("m", source="hf://o/r", file="a-00001-of-00003.gguf", part_sha256=["0" * 64] * 3).split == (1, 3)
+    assert Model("m", source="https://h/a-00002-of-00012.GGUF?x=1").split == (2, 12)
+    assert Model("m", source="hf://o/r", file="a.gguf").split is None
+    assert Model("m", source="https://[::1/a.gguf").split is None

@@ -96,14 +96,18 @@ def test_no_source_leads_out_of_the_directory(model: Model, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     "model",
     [
-        Model("m", source="hf://owner/repo", file="a-00001-of-00003.gguf"),
+        Model("m", source="hf://owner/repo", file="a-00003-of-00003.gguf"),
         Model("m", source="https://host/a-00002-of-00003.gguf?download=1"),
-        Model("m", source="file:///a-00001-of-00002.gguf"),
     ],
 )
-def test_split_models_are_refused(model: Model, tmp_path: Path) -> None:
-    with pytest.raises(UnsupportedModelError, match="gguf-split --merge"):
+def test_a_split_model_is_named_by_its_first_part(model: Model, tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedModelError, match=r"is part \d of a split model; name the first of its 3"):
         fetch(model, tmp_path)
+
+
+def test_parts_on_this_machine_are_not_merged(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedModelError, match="llama-gguf-split --merge"):
+        fetch(Model("m", source="file:///a-00001-of-00002.gguf"), tmp_path)
 
 
 def test_a_model_in_one_part_is_no_split_model(tmp_path: Path) -> None:
