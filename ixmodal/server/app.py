@@ -35,6 +35,7 @@ from ixmodal.server.routes import (
 )
 from ixmodal.server.store import choose_store
 from ixmodal.server.turns import run_turn
+from ixmodal.server.upstream.forward import SERVED_BY, with_upstreams
 from ixmodal.spec import App
 
 V1_ROUTES: list[Described] = [
@@ -50,9 +51,10 @@ OTHER_ROUTES: list[Described] = [*tokens.ROUTES, *health.ROUTES, *openapi.ROUTES
 
 def routes_of(spec: App) -> list[Described]:
     """All routes that a spec asks for. Raises `SpecError` where a declared one is built in."""
-    built_in = V1_ROUTES + OTHER_ROUTES
+    v1_routes = [with_upstreams(route, spec) for route in V1_ROUTES]
+    built_in = v1_routes + [with_upstreams(route, spec) for route in OTHER_ROUTES]
     if spec.endpoint.unprefixed_routes:
-        built_in += [route.without_prefix("/v1") for route in V1_ROUTES]
+        built_in += [route.without_prefix("/v1") for route in v1_routes]
     return [*custom.routes(spec.custom_endpoints, built_in), *built_in]
 
 
@@ -74,7 +76,7 @@ def create_app(runtime: Runtime) -> Starlette:
                 allow_origins=endpoint.cors_origins,
                 allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
                 allow_headers=["*"],
-                expose_headers=["x-request-id", "retry-after", *HEADERS],
+                expose_headers=["x-request-id", "retry-after", SERVED_BY, *HEADERS],
             )
         )
     middleware.append(Middleware(KeyMiddleware, keys=keys))

@@ -13,6 +13,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ixmodal.server.errors import HTTPError
+from ixmodal.server.passage import begin_passage
 from ixmodal.spec import Limits
 
 _SAFE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -33,6 +34,7 @@ class IdentityMiddleware:
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if _SAFE_ID.fullmatch(given) else f"req_{uuid.uuid4().hex}"
         scope.setdefault("state", {})["request_id"] = request_id
+        begin_passage(request_id, Headers(scope=scope))
 
         async def labelled(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 
 from ixmodal.engine.client import EngineClient
-from ixmodal.runtime import Runtime
+from ixmodal.runtime import Runtime, ServedModel
 from ixmodal.server.agents.agent import Agent, Turn
 from ixmodal.server.callers import current_caller, find_model, not_permitted
+from ixmodal.server.passage import passage
 from ixmodal.server.turns import TurnEvent, TurnRequest
+from ixmodal.server.upstream.turns import ask_upstream, overflowing
 
 RunTurn = Callable[[EngineClient, TurnRequest], AsyncGenerator[TurnEvent, None]]
 
@@ -37,8 +40,18 @@ class Responders:
             spec.id: Agent.load(spec, partial(self._ask, spec.model), timeout=timeout) for spec in runtime.spec.agents
         }
 
-    def find(self, model: str | None) -> Responder:
-        """Who answers to that name. Raises `RequestError` for an unknown name, `EngineError` for a model not ready."""
+    def find(self, model: str | None, *, overflows: bool = False) -> Responder:
+        """Who answers to that name.
+
+        Args:
+            model: the name; None for the default.
+            overflows: have the turns of a model with `overflow_to` go there while it is busy or not ready, as agents'
+                turns always do.
+
+        Raises:
+            RequestError: the name is unknown.
+            EngineError: the model is not ready.
+        """
         name = model or self._runtime.spec.default_model
         if name in self.agents:
             if not current_caller().may_use(name):
@@ -46,8 +59,21 @@ class Responders:
             agent = self.agents[name]
             return Responder(agent.spec.id, agent.run)
         served = find_model(self._runtime, name)
-        return Responder(served.model.id, partial(self._run_turn, served.engine))
+        if served.upstream or (overflows and served.model.overflow_to):
+            return Responder(served.model.id, partial(self._ask, served.model.id))
+        return Responder(served.model.id, partial(self._run_turn, served.engine_at_once))
 
     def _ask(self, model: str, request: TurnRequest) -> AsyncGenerator[TurnEvent, None]:
         """A model, found anew for each turn: it may not be loaded yet when its agent is declared."""
-        return self._run_turn(self._runtime.find(model).engine, request)
+        served = self._runtime.find(model)
+        if served.upstream:
+            return ask_upstream(served.upstream, request)
+        # A request that was passed on to this server stays here: it may have come from where this one overflows to.
+        if served.model.overflow_to is None or passage().hops:
+            return self._run_turn(served.engine, request)
+        return overflowing(partial(self._ask_here, served), partial(self._ask, served.model.overflow_to), request)
+
+    async def _ask_here(self, served: ServedModel, request: TurnRequest) -> AsyncGenerator[TurnEvent, None]:
+        async with aclosing(self._run_turn(served.engine_at_once, request)) as events:
+            async for event in events:
+                yield event

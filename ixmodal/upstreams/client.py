@@ -6,7 +6,6 @@ import asyncio
 import os
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 
 import httpx
 
@@ -15,27 +14,11 @@ from ixmodal.errors import SpecError, UpstreamError
 from ixmodal.spec import Limits, Model
 from ixmodal.upstreams.answer import Answer, told
 from ixmodal.upstreams.headers import to_upstream
+from ixmodal.upstreams.question import Question
 from ixmodal.upstreams.retries import retrying
 
 _VERSION_PATH = "/v1"
 _MAX_REDIRECTS = 20
-
-
-@dataclass(frozen=True)
-class Question:
-    """A request as it goes to an upstream.
-
-    Attributes:
-        path: the route as this server names it, with its query; those below /v1 go below the upstream's base URL.
-        body: JSON; None asks by GET.
-        request_id: the id under which the request is known here.
-        hops: servers that passed it on, this one counted.
-    """
-
-    path: str
-    body: bytes | None
-    request_id: str
-    hops: int = 1
 
 
 class UpstreamClient:

@@ -19,8 +19,6 @@ _KEPT = frozenset(
         "x-should-retry",
     }
 )
-_KEPT_PREFIXES = ("openai-", "x-ratelimit-")
-_PROCESSING_TIME = "openai-processing-ms"
 
 
 def to_upstream(key: str | None, request_id: str, hops: int, *, has_body: bool) -> dict[str, str]:
@@ -42,11 +40,10 @@ def to_upstream(key: str | None, request_id: str, hops: int, *, has_body: bool) 
 def from_upstream(headers: Mapping[str, str]) -> dict[str, str]:
     """The headers of an answer that its caller gets, in lower case; the upstream's request id under a name of its own.
 
-    The time that the upstream took is left out: this server's own is sent.
+    What it says of its time and of the limits of its key is left out: this server tells its own.
     """
     lower = {name.lower(): value for name, value in headers.items()}
-    kept = {name: value for name, value in lower.items() if name in _KEPT or name.startswith(_KEPT_PREFIXES)}
-    kept.pop(_PROCESSING_TIME, None)
+    kept = {name: value for name, value in lower.items() if name in _KEPT}
     if request_id := lower.get("x-request-id"):
         kept["x-upstream-request-id"] = request_id
     return kept

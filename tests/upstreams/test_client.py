@@ -16,7 +16,8 @@ from tenacity import wait_none
 from ixmodal import Limits, Model, SpecError, Upstream
 from ixmodal.errors import BusyError, UpstreamError, UpstreamTimeoutError
 from ixmodal.upstreams import retries
-from ixmodal.upstreams.client import Question, UpstreamClient, address
+from ixmodal.upstreams.client import UpstreamClient, address
+from ixmodal.upstreams.question import Question
 
 URL = "https://big.example.com/v1"
 CHAT = f"{URL}/chat/completions"

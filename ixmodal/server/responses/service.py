@@ -82,7 +82,7 @@ class ResponseService:
         """
         limits = self._limits
         body.check(limits)
-        responder = self._responders.find(body.model)
+        responder = self._responders.find(body.model, overflows=True)
         before = await self.context.before(body)
         items = await self.context.resolve(body.items(), before)
         request = body.turn(to_messages(body.instructions, [*before, *items]), limits)

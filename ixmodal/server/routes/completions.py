@@ -33,7 +33,7 @@ async def completions(request: Request) -> Response:
     limits = runtime.spec.limits
     body.check(limits)
     served = model_of(request, body.model)
-    engine = served.engine
+    engine = served.engine_at_once
     sampling = body.choice_sampling(limits)
     requests = [GenerationRequest(p, params) for p in body.prompts() for params in seeded(sampling, body.tries)]
     outputs = merge([metered(item.prompt, engine.generate(item)) for item in requests])

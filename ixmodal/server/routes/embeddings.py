@@ -23,7 +23,7 @@ async def embeddings(request: Request) -> Response:
     body = await parse(request, EmbeddingRequest)
     body.check()
     served = model_of(request, body.model)
-    found = await _embed_all(served.engine, body.prompts(), Pooling(served.model.pooling))
+    found = await _embed_all(served.engine_at_once, body.prompts(), Pooling(served.model.pooling))
     data = [
         {"object": "embedding", "index": index, "embedding": body.show(item.vector)} for index, item in enumerate(found)
     ]
