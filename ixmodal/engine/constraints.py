@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -19,13 +19,17 @@ from ixmodal.models.vocabulary import TokenType, Vocabulary
 _JSON_DEFAULTS: Any = {"whitespace_pattern": r"[ \n\t]{0,20}"}
 """Between JSON's tokens: enough to indent with, too little to go round in circles."""
 _BITS = 32
+_ANCHOR = "\1"
+"""A character that is part of no longer token."""
 
 
 class ConstraintCompiler:
     """Turns constraints into masks for one model's vocabulary, which is prepared on first use."""
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    def __init__(self, vocabulary: Vocabulary, tokenize: Callable[[str], list[int]]) -> None:
+        """For a vocabulary, and what tokenizes plain text into it (a backend's `tokenize`)."""
         self._vocabulary = vocabulary
+        self._tokenize = tokenize
 
     def compile(self, constraint: Constraint, before: str | None = None) -> TokenMask:
         """A mask at its beginning.
@@ -57,7 +61,7 @@ class ConstraintCompiler:
 
     @cached_property
     def _tokenizer(self) -> llguidance.LLTokenizer:
-        wrapper = llguidance.TokenizerWrapper(_Tokens(self._vocabulary))
+        wrapper = llguidance.TokenizerWrapper(_Tokens(self._vocabulary, self._tokenize))
         return llguidance.LLTokenizer(wrapper, eos_token=sorted(self._vocabulary.end_ids))
 
 
@@ -89,7 +93,7 @@ class TokenMask:
 class _Tokens:
     """The vocabulary in the form that llguidance asks for."""
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    def __init__(self, vocabulary: Vocabulary, tokenize: Callable[[str], list[int]]) -> None:
         special = (TokenType.CONTROL, TokenType.UNKNOWN, TokenType.UNUSED)
         self.special_token_ids = [id for id, kind in enumerate(vocabulary.types) if kind in special]
         self.eos_token_id = min(vocabulary.end_ids, default=0)
@@ -97,11 +101,21 @@ class _Tokens:
         self.tokens = [vocabulary.piece(id) for id in range(len(vocabulary))]
         for id in self.special_token_ids:
             self.tokens[id] = b"<|special_%d|>" % id
+        self._tokenize = tokenize
 
-    def __call__(self, text: Any) -> Sequence[int]:
-        """Byte by byte: llguidance asks only to check itself."""
-        data = text.encode() if isinstance(text, str) else text
-        return [self._byte_ids[value] for value in data]
+    def __call__(self, text: str) -> Sequence[int]:
+        """The tokens of a text that goes on in the middle of an answer.
+
+        llguidance writes what a constraint leaves no choice about with these tokens. They are the model's own, because
+        a model that finds its answer spelled in other tokens than it learnt goes astray in the rest.
+        """
+        tokens = self._tokenize(_ANCHOR + text)
+        # Some tokenizers put a space in front of all text; what counts is what follows the anchor.
+        anchor = _ANCHOR.encode()
+        start = next((at + 1 for at, token in enumerate(tokens) if self.tokens[token] == anchor), len(tokens))
+        if b"".join(self.tokens[token] for token in tokens[start:]) == text.encode():
+            return tokens[start:]
+        return [self._byte_ids[value] for value in text.encode()]
 
     @cached_property
     def _byte_ids(self) -> dict[int, int]:

@@ -138,7 +138,7 @@ class Scheduler:
             # Imported on first use: most requests have no constraint, and the start should not wait for it.
             from ixmodal.engine.constraints import ConstraintCompiler
 
-            self._constraints = ConstraintCompiler(self._backend.vocabulary)
+            self._constraints = ConstraintCompiler(self._backend.vocabulary, self._backend.tokenize)
         return self._constraints.compile(constraint, before)
 
     def _cancel(self, id: int) -> None:

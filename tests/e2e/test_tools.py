@@ -92,6 +92,13 @@ def test_required_forces_a_call_of_one_of_the_tools(client: OpenAI, seed: int) -
         assert (call.function.name, set(arguments)) == ("get_weather", {"city"})
 
 
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "get_weather"}}])
+def test_a_forced_call_is_the_one_that_the_model_makes_freely(client: OpenAI, choice: Any) -> None:
+    """Forced text in other tokens than the model's own would lead it astray: see `engine.constraints`."""
+    forced = ask(client, tools=[WEATHER], tool_choice=choice, parallel_tool_calls=False).choices[0]
+    assert json.loads(forced.message.tool_calls[0].function.arguments) == {"city": "Paris"}
+
+
 def test_named_forces_that_one(client: OpenAI) -> None:
     choice = ask(
         client, tools=[WEATHER, TIME], tool_choice={"type": "function", "function": {"name": "set_timer"}}

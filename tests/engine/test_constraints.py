@@ -20,9 +20,23 @@ TYPES = [TokenType.UNKNOWN, *[TokenType.CONTROL] * 2, *[TokenType.BYTE] * 256, *
 VOCABULARY = Vocabulary(TEXTS, TYPES, bos_id=1, eos_id=2)
 
 
+def tokenize(text: str) -> list[int]:
+    """The longest piece at each place, with SentencePiece's space in front."""
+    ids = {VOCABULARY.piece(id): id for id in range(3, len(VOCABULARY))}
+    rest, tokens = b" " + text.encode(), []
+    while rest:
+        piece = next(rest[:size] for size in range(len(rest), 0, -1) if rest[:size] in ids)
+        tokens.append(ids[piece])
+        rest = rest[len(piece) :]
+    return tokens
+
+
+COMPILER = ConstraintCompiler(VOCABULARY, tokenize)
+
+
 def write(constraint: Constraint, seed: int) -> bytes | None:
     """What a model of no preferences writes; None if it is not done after 200 tokens."""
-    mask = ConstraintCompiler(VOCABULARY).compile(constraint)
+    mask = COMPILER.compile(constraint)
     sampler = Sampler(SamplingParams(seed=seed), [1], VOCABULARY.end_ids)
     written = b""
     for _ in range(200):
@@ -70,7 +84,7 @@ def test_noise_becomes_what_a_regex_matches() -> None:
 @pytest.mark.parametrize("tags", [(), (b"<think>", b"</think>")], ids=["text", "control"])
 def test_a_thought_comes_first(inside: bool, constraint: Constraint, answer: str, tags: tuple[bytes, ...]) -> None:
     vocabulary = Vocabulary([*TEXTS, *tags], [*TYPES, *[TokenType.CONTROL] * len(tags)], bos_id=1, eos_id=2)
-    compiler = ConstraintCompiler(vocabulary)
+    compiler = ConstraintCompiler(vocabulary, tokenize)
     before = grammar_before(starts_inside=inside, control_ids=vocabulary.control_ids)
 
     def is_allowed(*texts: str) -> bool:
@@ -104,8 +118,29 @@ def test_lark_and_gbnf(grammar: str) -> None:
     assert {write(Constraint("grammar", grammar), seed) for seed in range(20)} == {b"a1", b"a23"}
 
 
+def test_what_leaves_no_choice_is_written_in_the_models_own_tokens() -> None:
+    mask = COMPILER.compile(Constraint("regex", r'\{"a":(true|23)\}'))
+    written = []
+    while len(written) < 10:
+        logits = np.zeros(len(VOCABULARY), np.float32)
+        logits[VOCABULARY.texts.index(b"true")] = 1
+        mask.apply(logits)
+        written.append(VOCABULARY.piece(int(logits.argmax())))
+        if mask.advance(int(logits.argmax())):
+            break
+    assert written == [b'{"', b"a", b'":', b"true", b"}"]
+
+
+def test_a_tokenizer_that_alters_text_is_not_trusted() -> None:
+    upper = ConstraintCompiler(VOCABULARY, lambda text: tokenize(text.upper()))
+    mask = upper.compile(Constraint("regex", "abc"))
+    logits = np.zeros(len(VOCABULARY), np.float32)
+    mask.apply(logits)
+    assert VOCABULARY.piece(int(np.flatnonzero(np.isfinite(logits))[0])) == b"a"
+
+
 def test_control_tokens_are_never_text() -> None:
-    mask = ConstraintCompiler(VOCABULARY).compile(Constraint("regex", "(?s:.*)"))
+    mask = COMPILER.compile(Constraint("regex", "(?s:.*)"))
     logits = np.zeros(len(VOCABULARY), np.float32)
     mask.apply(logits)
     assert np.isneginf(logits[[0, 1]]).all()
@@ -126,7 +161,7 @@ def test_control_tokens_are_never_text() -> None:
 )
 def test_what_cant_be_honoured_is_refused_by_name(constraint: Constraint, words: str) -> None:
     with pytest.raises(InvalidRequestError, match=words) as caught:
-        ConstraintCompiler(VOCABULARY).compile(constraint)
+        COMPILER.compile(constraint)
     assert caught.value.param == constraint.param
 
 
@@ -134,7 +169,7 @@ def test_a_mask_of_any_size_fits_its_vocabulary() -> None:
     for extra in range(64):
         texts = [*TEXTS, *(b"x%d" % i for i in range(extra))]
         vocabulary = Vocabulary(texts, [*TYPES, *[TokenType.NORMAL] * extra], bos_id=1, eos_id=2)
-        mask: TokenMask = ConstraintCompiler(vocabulary).compile(Constraint("regex", "a"))
+        mask: TokenMask = ConstraintCompiler(vocabulary, tokenize).compile(Constraint("regex", "a"))
         logits = np.zeros(len(vocabulary), np.float32)
         mask.apply(logits)
         # Of two tokens that spell the same, one is allowed.
