@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import bisect
 import re
-import signal
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from types import FrameType
-from typing import NamedTuple, NoReturn
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
 from ixmodal.backends.base import Backend
+from ixmodal.engine.bounds import memory_limit, time_limit
 from ixmodal.engine.request import ChatPrompt, InfillPrompt, Prompt, TextPrompt
 from ixmodal.engine.truncation import Message, drop_oldest, from_turn, turn_starts
 from ixmodal.errors import ContextLengthError, InvalidRequestError
@@ -40,9 +38,17 @@ class PromptEncoder:
         self._vocabulary = backend.vocabulary
         self._template_timeout = template_timeout
         self.template_source = template or backend.chat_template
-        self.template = ChatTemplate(self.template_source, self._vocabulary) if self.template_source else None
+        self.template = self._compile(self.template_source) if self.template_source else None
         defined = sorted(self._vocabulary.user_defined_ids, key=len, reverse=True)
         self._defined = re.compile("(" + "|".join(map(re.escape, defined)) + ")") if defined else None
+
+    def _compile(self, source: str) -> ChatTemplate:
+        # Within bounds as well: constant parts of a template are computed when it is compiled.
+        try:
+            with time_limit(self._template_timeout), memory_limit():
+                return ChatTemplate(source, self._vocabulary)
+        except InvalidRequestError as error:
+            raise ValueError(f"the chat template can't be compiled: {error}") from None
 
     def encode(self, prompt: Prompt, completion_tokens: int | None) -> list[int]:
         """Token ids of a prompt that fits the context.
@@ -139,7 +145,7 @@ class PromptEncoder:
                 "this model has no chat template; set `chat_template` in the spec, or use /v1/completions",
                 param="messages",
             )
-        with time_limit(self._template_timeout):
+        with time_limit(self._template_timeout), memory_limit():
             return self.template.render(prompt.messages, prompt.tools)
 
     def _encode_pieces(self, pieces: Sequence[Piece], prompt: Prompt, room: int) -> list[int]:
@@ -170,21 +176,3 @@ class PromptEncoder:
             f"{length} tokens, which leaves no room for an answer. Please shorten the prompt.",
             param="messages" if isinstance(prompt, ChatPrompt) else "prompt",
         )
-
-
-@contextmanager
-def time_limit(seconds: float) -> Iterator[None]:
-    """End the block after `seconds`. Main thread only. Raises `InvalidRequestError` on expiry."""
-
-    def expire(_signal: int, _frame: FrameType | None) -> NoReturn:
-        raise InvalidRequestError(
-            f"the model's chat template took over {seconds:g} seconds; send fewer messages", param="messages"
-        )
-
-    before = signal.signal(signal.SIGALRM, expire)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)

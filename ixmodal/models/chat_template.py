@@ -90,6 +90,12 @@ class ChatTemplate:
             return self._render(messages, tools)
         except TemplateError as error:
             raise InvalidRequestError(str(error), param="messages", code="chat_template_error") from None
+        except MemoryError:
+            raise InvalidRequestError(
+                "the model's chat template needs more memory than it may have; send fewer or shorter messages",
+                param="messages",
+                code="chat_template_error",
+            ) from None
         except _FAILURES as error:
             raise InvalidRequestError(
                 f"the model's chat template can't render these messages: {error}",
@@ -198,7 +204,6 @@ _FAILURES = (
     ArithmeticError,
     AttributeError,
     RuntimeError,
-    MemoryError,
 )
 """What a template does to itself, recursion without end included."""
 

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import resource
 import signal
 import time
 from typing import Any
 
 import pytest
 
-from ixmodal.engine.prompts import PromptEncoder, time_limit
+from ixmodal.engine.bounds import memory_limit, time_limit
+from ixmodal.engine.prompts import PromptEncoder
 from ixmodal.engine.request import ChatPrompt, Prompt, TextPrompt, TokenPrompt
 from ixmodal.errors import ContextLengthError, InvalidRequestError
 from ixmodal.models.vocabulary import TokenType, Vocabulary
@@ -159,3 +161,38 @@ def test_the_alarm_is_put_back_as_it_was() -> None:
         assert signal.getsignal(signal.SIGALRM) != before
     assert signal.getsignal(signal.SIGALRM) == before
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    "greedy",
+    [
+        "{{ 'x'.ljust(10000000000) }}",
+        "{{ 'x' | center(10000000000) }}",
+        "{{ '%10000000000d' % 1 }}",
+        "{{ 'x'.zfill(messages[0].content | int) }}",
+        "{{ messages[0].content | indent(10000000000) }}",
+        "{{ 'xxxx'.replace('x', 'y' * 1000000).replace('y', 'z' * 1000000) }}",
+        "{{ (1).to_bytes(10000000000, 'big') }}",
+        "{% set n = namespace(x='ab') %}{% for i in range(60) %}{% set n.x = n.x ~ n.x %}{% endfor %}",
+    ],
+)
+def test_a_template_has_a_memory_limit(greedy: str) -> None:
+    with pytest.raises(InvalidRequestError, match="more memory than it may have"):
+        encoder(Bytes(), greedy, timeout=20).encode(chat("10000000000"), None)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 2 * 1024 * 1024  # KiB
+    assert encoder(Bytes(), CHATML).encode(chat("a"), None)
+
+
+def test_what_a_template_computes_when_compiled_is_bounded_too() -> None:
+    constant = "{% if false %}{{ 'x' | center(10000000000) }}{% endif %}ok"
+    assert encoder(Bytes(), constant).encode(chat("a"), None)
+
+
+def test_the_memory_limit_is_put_back_as_it_was() -> None:
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    with memory_limit(64 * 1024 * 1024):
+        assert resource.getrlimit(resource.RLIMIT_AS) != before
+        with pytest.raises(MemoryError):
+            bytearray(256 * 1024 * 1024)
+    assert resource.getrlimit(resource.RLIMIT_AS) == before
+    assert bytearray(256 * 1024 * 1024)
