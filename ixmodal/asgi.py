@@ -1,5 +1,7 @@
 """`uvicorn ixmodal.asgi:app`: the spec of `IXMODAL_SPEC`, or else the model that ships.
 
+With `--http ixmodal.asgi:Connection`, slow and endless headers are bounded as `ixmodal serve` bounds them.
+
 A spec or weights that can't be served end the start with one line and exit code 1.
 """
 
@@ -14,6 +16,7 @@ from starlette.applications import Starlette
 from ixmodal.errors import IxmodalError
 from ixmodal.runtime import Runtime
 from ixmodal.server.app import create_app
+from ixmodal.server.connection import bounded
 from ixmodal.spec.sources import load_spec
 
 
@@ -35,3 +38,4 @@ def _end_process(error: IxmodalError) -> None:
 
 
 app = _build()
+Connection = bounded(app.state.runtime.spec.limits)

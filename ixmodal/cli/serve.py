@@ -18,6 +18,7 @@ from ixmodal.cli.terminal import Spec, console, errors, failure
 from ixmodal.errors import IxmodalError
 from ixmodal.runtime import Runtime
 from ixmodal.server.app import create_app
+from ixmodal.server.connection import bounded
 from ixmodal.server.keyring import KeyRing
 from ixmodal.spec import App, Model
 from ixmodal.spec.sources import load_spec
@@ -42,8 +43,18 @@ def serve(
         raise failure(error) from None
     _introduce(runtime.spec, app.state.keys, host, port)
     grace = max(1, round(runtime.spec.limits.drain_timeout))
+    connection = bounded(runtime.spec.limits)
     server = uvicorn.Server(
-        uvicorn.Config(app, host, port, log_config=None, access_log=access_log, timeout_graceful_shutdown=grace)
+        uvicorn.Config(
+            app,
+            host,
+            port,
+            http=connection,
+            ws="none",
+            log_config=None,
+            access_log=access_log,
+            timeout_graceful_shutdown=grace,
+        )
     )
     failures: list[IxmodalError] = []
 

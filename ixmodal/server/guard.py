@@ -16,11 +16,23 @@ from ixmodal.server.errors import HTTPError
 from ixmodal.server.passage import begin_passage
 from ixmodal.spec import Limits
 
+MAX_HEADERS = 100
+SECURITY_HEADERS = {
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+    "cache-control": "no-store",
+}
+"""What every response says to a browser, unless its route says otherwise."""
 _SAFE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 class IdentityMiddleware:
-    """Adds `x-request-id` (the client's, if it is harmless) and `openai-processing-ms` to every response."""
+    """Adds `x-request-id` (the client's, if it is harmless) and `openai-processing-ms` to every response.
+
+    And what browsers should be told of an API's answers.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -39,6 +51,8 @@ class IdentityMiddleware:
         async def labelled(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(raw=message.setdefault("headers", []))
+                for name, value in SECURITY_HEADERS.items():
+                    headers.setdefault(name, value)
                 headers["x-request-id"] = request_id
                 headers["openai-processing-ms"] = str(round(1000 * (time.perf_counter() - began)))
             await send(message)
@@ -59,6 +73,9 @@ class GuardMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request that has a body; others go through."""
+        if scope["type"] == "http" and self._is_too_long(scope):
+            await too_long(self._limits).response()(scope, receive, send)
+            return
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
             await self.app(scope, receive, send)
             return
@@ -74,6 +91,12 @@ class GuardMiddleware:
             return
         if body is not None:
             await self._serve(body, scope, receive, send)
+
+    def _is_too_long(self, scope: Scope) -> bool:
+        """Whether the head is over its limits: a server other than our own may have let it in."""
+        size = len(scope.get("raw_path") or b"") + len(scope.get("query_string") or b"")
+        size += sum(len(name) + len(value) + 4 for name, value in scope["headers"])  # 4: colon, space, line's end
+        return size > self._limits.max_header_bytes or len(scope["headers"]) > MAX_HEADERS
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes | None:
         """The whole body; None if the client is gone. Raises `HTTPError` 413 as soon as it is too long."""
@@ -109,6 +132,12 @@ class GuardMiddleware:
             if not serving.done():
                 serving.cancel()
                 await asyncio.wait([serving])
+
+
+def too_long(limits: Limits) -> HTTPError:
+    """431: the head is over the limit."""
+    text = f"The request's headers are over the limit of {limits.max_header_bytes} bytes."
+    return HTTPError(431, text, code="headers_too_large", headers={"connection": "close"})
 
 
 async def _disconnect(receive: Receive) -> Message:

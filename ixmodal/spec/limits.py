@@ -17,6 +17,10 @@ class Limits(Declared):
     )
     max_tokens: int = Field(16_384, ge=1, le=1_048_576, description="Tokens generated for one choice.")
     max_choices: int = Field(8, ge=1, le=128, description="Choices of one request (`n`, or prompts times `n`).")
+    max_header_bytes: int = Field(
+        65_536, ge=1024, le=1_048_576, description="Bytes of a request's line and headers; 100 headers at most."
+    )
+    header_timeout: float = Field(10, gt=0, le=3600, description="Seconds for a request's line and headers to arrive.")
     body_timeout: float = Field(30, gt=0, le=3600, description="Seconds for a request body to arrive.")
     queue_timeout: float = Field(120, gt=0, le=3600, description="Seconds a request may wait for a slot.")
     head_timeout: float = Field(

@@ -8,6 +8,7 @@ from ixmodal.engine.client import EngineClient
 from ixmodal.engine.messages import Load
 from ixmodal.runtime import Progress, Runtime
 from ixmodal.server.app import create_app
+from ixmodal.server.connection import BoundedConnection, bounded
 from ixmodal.spec import App, Model
 from ixmodal.spec.sources import load_spec
 
@@ -34,3 +35,10 @@ def scripted_app(spec: App) -> Starlette:
 def build() -> Starlette:
     """For `uvicorn --factory tests.support.scripted:build`, with the spec of the environment."""
     return scripted_app(load_spec())
+
+
+def __getattr__(name: str) -> type[BoundedConnection]:
+    """For `uvicorn --http tests.support.scripted:Connection`: the bounded connection of the environment's spec."""
+    if name == "Connection":
+        return bounded(load_spec().limits)
+    raise AttributeError(name)
