@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -11,7 +13,7 @@ from typer.core import TyperGroup
 from ixmodal import __version__
 from ixmodal.cli.terminal import console
 
-COMMANDS = ("serve", "pull", "plan")
+COMMANDS = ("serve", "pull", "plan", "render")
 """The commands, in the order in which help lists them: function NAME of the module `ixmodal.cli.NAME`."""
 
 
@@ -41,3 +43,6 @@ def root(version: Annotated[bool, typer.Option("--version", help="Print the vers
     if version:
         console.print(__version__, highlight=False)
         raise typer.Exit
+    here = str(Path.cwd())  # specs and tools in Python lie here; at the end, so that they hide no library
+    if here not in sys.path:
+        sys.path.append(here)

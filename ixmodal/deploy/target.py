@@ -1,0 +1,129 @@
+"""What a spec means in any container: paths, times, secrets, and what can't be had there."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from ixmodal.errors import SpecError
+from ixmodal.spec import SECRET_PREFIX, App
+from ixmodal.spec.sources import KEYS_VARIABLE, SPEC_VARIABLE, WEIGHTS_VARIABLE
+
+PORT = 8000
+USER = 10001
+"""Numeric, so that Kubernetes can see that it is not root."""
+HOME = "/var/lib/ixmodal"
+TEMPORARY = "/tmp"  # noqa: S108  # a file system of the container's own
+VENV = "/opt/venv"
+SPEC_DIRECTORY = "/etc/ixmodal"
+SPEC_FILE = "spec.json"
+HUB_TOKEN = "HF_TOKEN"  # noqa: S105  # the variable's name, not its value
+PLACING = 600
+"""Seconds that a platform may need to find a node for a replica and to load its image there."""
+UNROUTING = 5
+"""Seconds that load balancers get to stop sending requests before the server stops taking them."""
+ENDING = 15
+"""Seconds that the processes need to end once no request runs."""
+_ENVIRONMENT_PREFIX = "env:"
+
+
+@dataclass(frozen=True)
+class Secret:
+    """A value that comes from outside: the variable it arrives in, and the platform's secret that holds it."""
+
+    variable: str
+    store: str
+
+
+def secrets(spec: App) -> tuple[Secret, ...]:
+    """The secrets that the server needs.
+
+    Raises:
+        SpecError: a key stands in the spec itself, or two secrets would set one variable.
+    """
+    problems, found = [], []
+    for index, key in enumerate(spec.endpoint.api_keys):
+        if key.startswith(SECRET_PREFIX):
+            found.append(Secret(KEYS_VARIABLE, key.removeprefix(SECRET_PREFIX)))
+        elif key.startswith(_ENVIRONMENT_PREFIX):
+            found.append(Secret(key.removeprefix(_ENVIRONMENT_PREFIX), f"{spec.name}-env"))
+        else:
+            problems.append(
+                f"endpoint.api_keys.{index}: a key would be written into the rendered files; "
+                "write secret:NAME or env:VARIABLE and set it where the server runs"
+            )
+    found = list(dict.fromkeys(found))
+    variables = [secret.variable for secret in found]
+    if twice := next((variable for variable in variables if variables.count(variable) > 1), None):
+        problems.append(f"endpoint.api_keys: several entries would set {twice}; put all keys into one secret")
+    if problems:
+        raise SpecError(spec.name, problems)
+    return tuple(found)
+
+
+def environment(spec: App) -> dict[str, str]:
+    """The variables, none secret, that the server and `ixmodal pull` need in a container."""
+    variables = {SPEC_VARIABLE: f"{SPEC_DIRECTORY}/{SPEC_FILE}"}
+    if spec.weights:
+        variables[WEIGHTS_VARIABLE] = spec.weights.mount  # said outright, for it may be mounted read-only
+    return variables
+
+
+def spec_text(spec: App) -> str:
+    """The spec as the JSON file that containers read."""
+    return spec.model_dump_json(exclude_unset=True, indent=2) + "\n"
+
+
+def downloads(spec: App) -> int:
+    """How many models have to be downloaded."""
+    return sum(model.source.startswith(("hf://", "https://")) for model in spec.models)
+
+
+def check_places(spec: App) -> None:
+    """Refuse paths that no container has, or that it may not write. Raises `SpecError`."""
+    problems = []
+    for index, model in enumerate(spec.models):
+        if model.source.startswith("file://") and not spec.weights:  # with a volume, the spec itself has checked it
+            problems.append(
+                f"models.{index}.source: {model.source} is not in the image; declare `weights` with a mount above the "
+                "file, and put it onto that volume"
+            )
+    if spec.weights and any(_overlap(spec.weights.mount, taken) for taken in (HOME, SPEC_DIRECTORY, TEMPORARY, VENV)):
+        problems.append(f"weights.mount: {spec.weights.mount} is taken in the image; write, for example, /weights")
+    state = spec.state.path
+    if state and state.startswith("/") and not any(PurePosixPath(state).is_relative_to(p) for p in (HOME, TEMPORARY)):
+        problems.append(f"state.path: {state} can't be written in a container; write a path below {HOME}, or none")
+    if problems:
+        raise SpecError(spec.name, problems)
+
+
+def _overlap(one: str, other: str) -> bool:
+    first, second = PurePosixPath(one), PurePosixPath(other)
+    return first.is_relative_to(second) or second.is_relative_to(first)
+
+
+def startup_seconds(spec: App) -> int:
+    """The longest that a start may take: loading, and downloads where no volume keeps them."""
+    pulling = 0 if spec.weights else downloads(spec)
+    return math.ceil(spec.limits.load_timeout * len(spec.models) + spec.limits.download_timeout * pulling)
+
+
+def grace_seconds(spec: App) -> int:
+    """Seconds from the decision to stop a replica until it may be killed."""
+    return UNROUTING + math.ceil(spec.limits.drain_timeout) + ENDING
+
+
+def answer_seconds(spec: App) -> int:
+    """The longest that a request may wait and run."""
+    return math.ceil(spec.limits.queue_timeout + spec.limits.request_timeout)
+
+
+def gpu_count(spec: App) -> int:
+    """GPUs of a replica: `H100:2` asks for two."""
+    if not spec.gpu:
+        return 0
+    count = spec.gpu[0].partition(":")[2] or "1"
+    if not count.isdecimal() or int(count) < 1:
+        raise SpecError(spec.name, [f"gpu: {spec.gpu[0]!r} has no number of GPUs after the colon; write, e.g., H100:2"])
+    return int(count)
