@@ -43,6 +43,6 @@ def root(version: Annotated[bool, typer.Option("--version", help="Print the vers
     if version:
         console.print(__version__, highlight=False)
         raise typer.Exit
-    here = str(Path.cwd())  # specs and tools in Python lie here; at the end, so that they hide no library
+    here = str(Path.cwd())  # specs and tools in Python lie here, as they do for uvicorn and `modal deploy`
     if here not in sys.path:
-        sys.path.append(here)
+        sys.path.insert(0, here)
