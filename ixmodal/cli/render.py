@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 
 from ixmodal.cli.terminal import console, errors, failure
+from ixmodal.deploy.render import differences, write
+from ixmodal.deploy.render import render as render_files
 from ixmodal.errors import IxmodalError
 from ixmodal.spec.sources import SPEC_VARIABLE, load_spec
 
@@ -28,10 +30,6 @@ def render(
     check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if a file is not as rendered.")] = False,
 ) -> None:
     """Write a spec as Dockerfile, compose file and Kubernetes manifests. Run it where the image is built from."""
-    # Imported here: the other commands need no templates.
-    from ixmodal.deploy.render import differences, write
-    from ixmodal.deploy.render import render as render_files
-
     try:
         files = render_files(load_spec(spec or _own()), out.resolve(), Path.cwd())
         changes = differences(files, out) if check else write(files, out)
