@@ -11,11 +11,13 @@ from ixmodal.deploy.target import (
     PORT,
     SPEC_DIRECTORY,
     SPEC_FILE,
+    STATE_VARIABLE,
     TEMPORARY,
     downloads,
     environment,
     gpu_count,
     grace_seconds,
+    optional_secrets,
     secrets,
 )
 from ixmodal.spec import App
@@ -53,7 +55,6 @@ def compose(spec: App, context: str, dockerfile: str) -> dict[str, Any]:
 
 def _container(spec: App, build: Build) -> dict[str, Any]:
     """What the server and the pull have in common."""
-    token = {HUB_TOKEN: f"${{{HUB_TOKEN}:-}}"} if downloads(spec) else {}
     return {
         "image": image_name(spec),
         "build": build,
@@ -61,7 +62,7 @@ def _container(spec: App, build: Build) -> dict[str, Any]:
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges:true"],
         "tmpfs": [TEMPORARY],
-        "environment": {**environment(spec), **token},
+        "environment": environment(spec),
         "configs": [{"source": "spec", "target": f"{SPEC_DIRECTORY}/{SPEC_FILE}"}],
     }
 
@@ -73,15 +74,21 @@ def _volume(spec: App, *, read_only: bool) -> list[dict[str, Any]]:
 
 
 def _pull(spec: App, build: Build) -> dict[str, Any]:
-    return {**_container(spec, build), "command": ["pull"], "volumes": [_state(), *_volume(spec, read_only=False)]}
+    shared = _container(spec, build)
+    return {
+        **shared,
+        "command": ["pull"],
+        "environment": {**shared["environment"], HUB_TOKEN: f"${{{HUB_TOKEN}:-}}"},
+        "volumes": [_state(), *_volume(spec, read_only=False)],
+    }
 
 
 def _server(spec: App, build: Build, *, pulls: bool) -> dict[str, Any]:
     shared = _container(spec, build)
-    keys = {
-        secret.variable: f"${{{secret.variable}:?set it to one or more API keys, separated by commas}}"
-        for secret in secrets(spec)
-    }
+    keys = {secret.variable: f"${{{secret.variable}:?set it; the spec takes keys from it}}" for secret in secrets(spec)}
+    defaults = {STATE_VARIABLE: spec.state.url or "", HUB_TOKEN: ""}
+    for secret in optional_secrets(spec):
+        keys[secret.variable] = f"${{{secret.variable}:-{defaults[secret.variable]}}}"
     service = {
         **shared,
         "environment": {**shared["environment"], **keys},

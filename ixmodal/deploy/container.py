@@ -11,6 +11,13 @@ from jinja2 import Environment, StrictUndefined
 
 from ixmodal import __version__
 from ixmodal.deploy.documents import RENDERED
+from ixmodal.deploy.requirements import (
+    CUDA_DEVEL,
+    CUDA_LIBRARIES,
+    NATIVE,
+    cuda_architectures,
+    native_requirements,
+)
 from ixmodal.deploy.target import HOME, PORT, USER, startup_seconds
 from ixmodal.errors import SpecError
 from ixmodal.spec import App
@@ -18,7 +25,6 @@ from ixmodal.spec import App
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SOURCES = ("pyproject.toml", "constraints.txt", "README.md", "LICENSE", "ixmodal")
 _NOT_SENT = ("**/__pycache__", "**/*.pyc")
-_CUDA = "ctransformers[cuda]"
 
 
 def image_name(spec: App) -> str:
@@ -45,8 +51,9 @@ def dockerfile(spec: App, context: Path, path: str) -> str:
     _check(spec)
     python = f"python{spec.image.python}"
     default = f"python:{spec.image.python}-slim-bookworm"
-    # A base of one's own brings no Python, or one that can't be told from here: Debian's goes in beside it.
-    own = [python, f"{python}-venv"] if spec.image.base else []
+    base = spec.image.base or (CUDA_DEVEL if spec.image.build == "source" else None)
+    # Such a base brings no Python, or one that can't be told from here: the distribution's goes in beside it.
+    own = [python, f"{python}-venv"] if base else []
     template = Environment(  # noqa: S701  # no HTML; what goes into it is checked or quoted
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     ).from_string((files("ixmodal.deploy") / "templates" / "Dockerfile").read_text("utf-8"))
@@ -57,11 +64,11 @@ def dockerfile(spec: App, context: Path, path: str) -> str:
         title=spec.name,
         description="Models served by ixmodal: " + ", ".join(model.id for model in spec.models),
         version=__version__,
-        base=spec.image.base or default,
+        base=base or default,
         python=python,
         system_packages=["ca-certificates", "tini", *own, *map(shlex.quote, spec.image.system_packages)],
         packages=[shlex.quote(package) for package in spec.image.packages],
-        cuda=_CUDA,
+        cuda=_cuda_command(spec),
         env={name: _quoted(value) for name, value in spec.image.env.items()},
         modules=modules(spec, context),
         writable=[HOME, *([spec.weights.mount] if spec.weights else [])],
@@ -94,9 +101,19 @@ def modules(spec: App, context: Path) -> list[str]:
                 problem = (
                     f"agents.{index}.tools: {tool}: there is no {top}.py or {top}/ in {context} to put into the image"
                 )
-                raise SpecError(spec.name, [f"{problem}; render where it lies, or name its package in image.packages"])
+                raise SpecError("the spec", [f"{problem}; render where it lies, or name its package in image.packages"])
             found.update(dict.fromkeys(places[:1]))
     return [name for name in found if name != "ixmodal"]
+
+
+def _cuda_command(spec: App) -> str:
+    """What pip is told, and the variables ahead of it, for the native library with CUDA."""
+    if spec.image.build == "source":
+        cards = ";".join(cuda_architectures(spec))
+        (library,) = native_requirements(spec)
+        told = f"pip install --force-reinstall --no-deps --no-binary {NATIVE} {library}"
+        return f"CT_CUBLAS=1 CMAKE_ARGS='-DCMAKE_CUDA_ARCHITECTURES={cards}' /opt/venv/bin/{told}"
+    return f"/opt/venv/bin/pip install {' '.join(shlex.quote(one) for one in (f'{NATIVE}[cuda]', *CUDA_LIBRARIES))}"
 
 
 def _check(spec: App) -> None:
@@ -122,7 +139,7 @@ def _check(spec: App) -> None:
             f"{where}: write it without spaces and quotes" for text in texts[where] if re.search(r"[\s\"'\\$]", text)
         ]
     if problems:
-        raise SpecError(spec.name, problems)
+        raise SpecError("the spec", problems)
 
 
 def _quoted(value: str) -> str:

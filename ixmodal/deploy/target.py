@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 
 from ixmodal.errors import SpecError
 from ixmodal.spec import SECRET_PREFIX, App
+from ixmodal.spec.keys import ENVIRONMENT_PREFIX, FILE_PREFIX
 from ixmodal.spec.sources import KEYS_VARIABLE, SPEC_VARIABLE, WEIGHTS_VARIABLE
 
 PORT = 8000
@@ -21,11 +22,13 @@ SPEC_FILE = "spec.json"
 HUB_TOKEN = "HF_TOKEN"  # noqa: S105  # the variable's name, not its value
 PLACING = 600
 """Seconds that a platform may need to find a node for a replica and to load its image there."""
+LISTENING = 60
+"""Seconds that a start takes at most where nothing has to be loaded."""
 UNROUTING = 5
 """Seconds that load balancers get to stop sending requests before the server stops taking them."""
 ENDING = 15
 """Seconds that the processes need to end once no request runs."""
-_ENVIRONMENT_PREFIX = "env:"
+STATE_VARIABLE = "IXMODAL_STATE__URL"
 
 
 @dataclass(frozen=True)
@@ -37,29 +40,46 @@ class Secret:
 
 
 def secrets(spec: App) -> tuple[Secret, ...]:
-    """The secrets that the server needs.
+    """The secrets that the server can't do without: keys of callers and of upstreams.
 
     Raises:
-        SpecError: a key stands in the spec itself, or two secrets would set one variable.
+        SpecError: a secret stands in the spec itself or in a file of this machine, or two would set one variable.
     """
-    problems, found = [], []
-    for index, key in enumerate(spec.endpoint.api_keys):
-        if key.startswith(SECRET_PREFIX):
-            found.append(Secret(KEYS_VARIABLE, key.removeprefix(SECRET_PREFIX)))
-        elif key.startswith(_ENVIRONMENT_PREFIX):
-            found.append(Secret(key.removeprefix(_ENVIRONMENT_PREFIX), f"{spec.name}-env"))
-        else:
+    problems = []
+    found = []
+    for source in spec.endpoint.key_sources:  # a literal key is a digest by now, which may be read by all
+        if source.startswith(SECRET_PREFIX):
+            found.append(Secret(KEYS_VARIABLE, source.removeprefix(SECRET_PREFIX)))
+        elif source.startswith(ENVIRONMENT_PREFIX):
+            found.append(Secret(source.removeprefix(ENVIRONMENT_PREFIX), f"{spec.name}-env"))
+        elif source.startswith(FILE_PREFIX):
+            problems.append(f"endpoint.api_keys: {source} is not in the image; write secret:NAME or env:VARIABLE")
+    for index, model in enumerate(spec.models):
+        if model.upstream and model.upstream.variable:
+            found.append(Secret(model.upstream.variable, model.upstream.secret or f"{spec.name}-env"))
+        elif model.upstream and model.upstream.key:
             problems.append(
-                f"endpoint.api_keys.{index}: a key would be written into the rendered files; "
-                "write secret:NAME or env:VARIABLE and set it where the server runs"
+                f"models.{index}.upstream.key: it would be written into the rendered files; "
+                "write secret:NAME or env:VARIABLE, and set it where the server runs"
             )
+    if spec.state.url and "@" in spec.state.url:
+        problems.append(
+            f"state.url: its password would be written into the rendered files; leave it out, and set {STATE_VARIABLE} "
+            "to the whole URL where the server runs"
+        )
     found = list(dict.fromkeys(found))
     variables = [secret.variable for secret in found]
-    if twice := next((variable for variable in variables if variables.count(variable) > 1), None):
-        problems.append(f"endpoint.api_keys: several entries would set {twice}; put all keys into one secret")
+    twice = {variable for variable in variables if variables.count(variable) > 1}
+    problems += [f"several secrets would set {variable}; put their values into one" for variable in sorted(twice)]
     if problems:
-        raise SpecError(spec.name, problems)
+        raise SpecError("the spec", problems)
     return tuple(found)
+
+
+def optional_secrets(spec: App) -> tuple[Secret, ...]:
+    """What the server takes if it is there: the hub's token where it downloads itself, the address of shared state."""
+    token = (Secret(HUB_TOKEN, f"{spec.name}-hub"),) if downloads(spec) and not spec.weights else ()
+    return (*token, Secret(STATE_VARIABLE, f"{spec.name}-state")) if spec.state.url else token
 
 
 def environment(spec: App) -> dict[str, str]:
@@ -71,13 +91,13 @@ def environment(spec: App) -> dict[str, str]:
 
 
 def spec_text(spec: App) -> str:
-    """The spec as the JSON file that containers read."""
-    return spec.model_dump_json(exclude_unset=True, indent=2) + "\n"
+    """The spec as the JSON file that containers read, without what only Modal has."""
+    return spec.model_dump_json(exclude_unset=True, exclude={"modal"}, indent=2) + "\n"
 
 
 def downloads(spec: App) -> int:
     """How many models have to be downloaded."""
-    return sum(model.source.startswith(("hf://", "https://")) for model in spec.models)
+    return sum(model.source.startswith(("hf://", "https://")) for model in spec.local_models)
 
 
 def check_places(spec: App) -> None:
@@ -95,7 +115,7 @@ def check_places(spec: App) -> None:
     if state and state.startswith("/") and not any(PurePosixPath(state).is_relative_to(p) for p in (HOME, TEMPORARY)):
         problems.append(f"state.path: {state} can't be written in a container; write a path below {HOME}, or none")
     if problems:
-        raise SpecError(spec.name, problems)
+        raise SpecError("the spec", problems)
 
 
 def _overlap(one: str, other: str) -> bool:
@@ -106,7 +126,8 @@ def _overlap(one: str, other: str) -> bool:
 def startup_seconds(spec: App) -> int:
     """The longest that a start may take: loading, and downloads where no volume keeps them."""
     pulling = 0 if spec.weights else downloads(spec)
-    return math.ceil(spec.limits.load_timeout * len(spec.models) + spec.limits.download_timeout * pulling)
+    loading = spec.limits.load_timeout * len(spec.local_models)
+    return max(LISTENING, math.ceil(loading + spec.limits.download_timeout * pulling))
 
 
 def grace_seconds(spec: App) -> int:
@@ -119,11 +140,20 @@ def answer_seconds(spec: App) -> int:
     return math.ceil(spec.limits.queue_timeout + spec.limits.request_timeout)
 
 
+def calls_out(spec: App) -> bool:
+    """Whether the server itself has any reason to open a connection: downloads, upstreams, shared state, tools."""
+    upstreams = any(model.upstream for model in spec.models)
+    tools = any(agent.tools for agent in spec.agents)
+    return bool(upstreams or tools or spec.state.url or (downloads(spec) and not spec.weights))
+
+
 def gpu_count(spec: App) -> int:
     """GPUs of a replica: `H100:2` asks for two."""
     if not spec.gpu:
         return 0
     count = spec.gpu[0].partition(":")[2] or "1"
     if not count.isdecimal() or int(count) < 1:
-        raise SpecError(spec.name, [f"gpu: {spec.gpu[0]!r} has no number of GPUs after the colon; write, e.g., H100:2"])
+        raise SpecError(
+            "the spec", [f"gpu: {spec.gpu[0]!r} has no number of GPUs after the colon; write, e.g., H100:2"]
+        )
     return int(count)

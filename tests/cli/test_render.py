@@ -66,9 +66,9 @@ def test_without_a_name_it_is_the_environments_and_else_that_of_app_py(
 
 
 def test_what_containers_can_not_have_is_one_error(elsewhere: Path) -> None:
-    (elsewhere / "my.toml").write_text('endpoint = { api_keys = ["sk-very-secret"] }\n')
+    (elsewhere / "my.toml").write_text('state = { url = "redis://:very-secret@cache" }\n')
     refused = runner.invoke(main, ["render", "my.toml"])
     assert refused.exit_code == 1
-    assert "endpoint.api_keys.0" in refused.stderr
-    assert "sk-very-secret" not in refused.output
+    assert "state.url: " in refused.stderr
+    assert "very-secret" not in refused.output
     assert not (elsewhere / "infra").exists()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ixmodal import AgentSpec, App, Endpoint, Image, Limits, Model, Scaling, Volume
+from ixmodal import AgentSpec, App, Endpoint, Image, Limits, Model, Scaling, Upstream, Volume
 
 HUB = Model("tiny", source="hf://owner/repo", file="tiny.gguf", revision="main", slots=3, gpu_layers="all")
 SECOND = Model("second", source="https://weights.example/second.gguf", slots=1)
@@ -34,4 +34,8 @@ NO_VOLUME = App(
 ONE_REPLICA = App(name="single", weights=Volume("single-weights"), models=(SECOND,))
 PLACED_BY_HAND = App(name="byhand", weights=Volume("byhand"), models=(Model("own", source="file:///weights/own.gguf"),))
 AGENT = App(name="agent", agents=(AgentSpec("clerk", model="demo", tools=("desk.drawer:open", "desk.lamp:light")),))
-ALL = (SHIPPED, CUDA, NO_VOLUME, ONE_REPLICA, PLACED_BY_HAND)
+FORWARDED = App(
+    name="forwarded",
+    models=(Model("far", upstream=Upstream(url="https://models.example/v1", key="secret:far-key:FAR_KEY")),),
+)
+ALL = (SHIPPED, CUDA, NO_VOLUME, ONE_REPLICA, PLACED_BY_HAND, FORWARDED)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ixmodal import App, Endpoint, SpecError
+from ixmodal import App, State
 from ixmodal.deploy.compose import compose
 from tests.deploy.specs import ALL, CUDA, NO_VOLUME, PLACED_BY_HAND, SHIPPED
 
@@ -70,10 +70,8 @@ def test_hardware_time_and_keys_are_those_of_the_spec() -> None:
     assert "deploy" not in made(SHIPPED)["services"]["server"]
 
 
-def test_a_key_in_the_spec_itself_is_not_written_down() -> None:
-    spec = App(endpoint=Endpoint(api_keys=("sk-secret", "secret:one", "secret:two")))
-    with pytest.raises(SpecError) as refused:
-        made(spec)
-    assert "endpoint.api_keys.0: a key would be written into the rendered files" in refused.value.message
-    assert "several entries would set IXMODAL_API_KEYS" in refused.value.message
-    assert "sk-secret" not in refused.value.message
+def test_what_is_optional_has_a_default() -> None:
+    assert made(NO_VOLUME)["services"]["server"]["environment"]["HF_TOKEN"] == "${HF_TOKEN:-}"
+    assert "HF_TOKEN" not in made(CUDA)["services"]["server"]["environment"]  # the pull has downloaded it all
+    shared = made(App(state=State(url="redis://cache:6379/0")))["services"]["server"]["environment"]
+    assert shared["IXMODAL_STATE__URL"] == "${IXMODAL_STATE__URL:-redis://cache:6379/0}"

@@ -106,6 +106,15 @@ def test_the_build_reads_nothing_that_it_does_not_need() -> None:
     assert set(copied) == set(let_in)
 
 
+def test_a_build_from_source_compiles_for_the_declared_cards_where_the_compiler_is() -> None:
+    found = stages(App(image=Image.cuda(build="source"), gpu=("B200", "H100")))
+    assert found[""] == ["ARG BASE=nvidia/cuda:12.9.0-devel-ubuntu22.04"]
+    assert "python3.11-venv" in found["base"][1]
+    command = found["dependencies-cuda"][-1]
+    assert "CT_CUBLAS=1 CMAKE_ARGS='-DCMAKE_CUDA_ARCHITECTURES=90;100'" in command
+    assert "--no-binary ctransformers ctransformers==0.2.27" in command
+
+
 def test_tools_of_agents_are_in_the_image(tmp_path: Path) -> None:
     (tmp_path / "desk").mkdir()
     assert "COPY desk /opt/tools/desk" in stages(AGENT, tmp_path)["cpu"]

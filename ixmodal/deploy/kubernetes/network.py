@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ixmodal.deploy.kubernetes.objects import manifest, selector
-from ixmodal.deploy.target import downloads
+from ixmodal.deploy.target import calls_out
 from ixmodal.spec import App
 
 CLIENT_NAMESPACES = ("ingress-nginx", "keda", "monitoring")
@@ -38,11 +38,6 @@ def network_policy(spec: App) -> dict[str, Any]:
         "podSelector": {"matchLabels": selector(spec)},
         "policyTypes": ["Ingress", "Egress"],
         "ingress": [{"from": callers, "ports": [{"protocol": "TCP", "port": "http"}]}],
-        "egress": [{}] if _calls_out(spec) else [],
+        "egress": [{}] if calls_out(spec) else [],
     }
     return manifest(spec, "networking.k8s.io/v1", "NetworkPolicy", spec.name, spec=details)
-
-
-def _calls_out(spec: App) -> bool:
-    tools = any(agent.tools for agent in spec.agents)
-    return tools or bool(downloads(spec) and not spec.weights)

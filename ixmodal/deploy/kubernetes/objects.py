@@ -7,7 +7,7 @@ from typing import Any
 
 from ixmodal import __version__
 from ixmodal.deploy.container import image_name
-from ixmodal.deploy.target import HOME, SPEC_DIRECTORY, TEMPORARY, USER, environment, secrets
+from ixmodal.deploy.target import HOME, SPEC_DIRECTORY, TEMPORARY, USER, Secret, environment, secrets
 from ixmodal.errors import SpecError
 from ixmodal.spec import App
 
@@ -27,7 +27,7 @@ def check_names(spec: App) -> None:
             f'name: "{spec.name}" names no Kubernetes service; start with a letter, end with a letter or a digit, '
             f"and use {_LONGEST_NAME} characters at most"
         )
-    stores = [("endpoint.api_keys", secret.store) for secret in secrets(spec)]
+    stores = [("secrets", secret.store) for secret in secrets(spec)]
     if spec.weights:
         stores.append(("weights.name", spec.weights.name))
     problems += [
@@ -36,7 +36,7 @@ def check_names(spec: App) -> None:
         if not _SECRET_NAME.fullmatch(name)
     ]
     if problems:
-        raise SpecError(spec.name, problems)
+        raise SpecError("the spec", problems)
 
 
 def labels(spec: App) -> dict[str, str]:
@@ -79,10 +79,10 @@ def container(spec: App, name: str, /, **fields: Any) -> dict[str, Any]:
     }
 
 
-def from_secret(variable: str, store: str, *, optional: bool = False) -> dict[str, Any]:
+def from_secret(secret: Secret, *, optional: bool = False) -> dict[str, Any]:
     """A variable whose value a Secret holds under the variable's name."""
-    reference = {"name": store, "key": variable, **({"optional": True} if optional else {})}
-    return {"name": variable, "valueFrom": {"secretKeyRef": reference}}
+    reference = {"name": secret.store, "key": secret.variable, **({"optional": True} if optional else {})}
+    return {"name": secret.variable, "valueFrom": {"secretKeyRef": reference}}
 
 
 def mounts(spec: App, *, read_only: bool) -> list[dict[str, Any]]:

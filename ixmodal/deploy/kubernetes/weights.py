@@ -8,7 +8,7 @@ from typing import Any
 
 from ixmodal.deploy.container import image_name
 from ixmodal.deploy.kubernetes.objects import PULL, container, from_secret, manifest, mounts, pod
-from ixmodal.deploy.target import HUB_TOKEN, downloads, spec_text
+from ixmodal.deploy.target import HUB_TOKEN, Secret, downloads, spec_text
 from ixmodal.spec import App
 
 _GIB_A_MODEL = 16
@@ -20,7 +20,7 @@ def claim(spec: App) -> dict[str, Any]:
     assert spec.weights is not None
     # Replicas on several nodes and the Job read it at once; a single replica does with the volume of one node.
     mode = "ReadWriteMany" if spec.scaling.max_replicas > 1 else "ReadWriteOnce"
-    size = _GIB_A_MODEL * max(1, len(spec.models))
+    size = _GIB_A_MODEL * max(1, len(spec.local_models))
     details = {"accessModes": [mode], "resources": {"requests": {"storage": f"{size}Gi"}}}
     return manifest(spec, "v1", "PersistentVolumeClaim", spec.weights.name, spec=details)
 
@@ -36,7 +36,7 @@ def pull_job(spec: App) -> dict[str, Any]:
         spec,
         "pull",
         args=["pull"],
-        env=[from_secret(HUB_TOKEN, f"{spec.name}-hub", optional=True)],
+        env=[from_secret(Secret(HUB_TOKEN, f"{spec.name}-hub"), optional=True)],
         volumeMounts=mounts(spec, read_only=False),
         resources={"requests": {"cpu": "500m", "memory": "512Mi"}},
     )

@@ -8,7 +8,6 @@ from typing import Any
 
 from ixmodal.deploy.kubernetes.objects import SERVER, container, from_secret, manifest, mounts, pod, selector
 from ixmodal.deploy.target import (
-    HUB_TOKEN,
     PLACING,
     PORT,
     SPEC_FILE,
@@ -16,6 +15,7 @@ from ixmodal.deploy.target import (
     downloads,
     gpu_count,
     grace_seconds,
+    optional_secrets,
     secrets,
     spec_text,
     startup_seconds,
@@ -75,14 +75,14 @@ def _strategy(spec: App) -> dict[str, Any]:
 
 
 def _server(spec: App) -> dict[str, Any]:
-    token = [from_secret(HUB_TOKEN, f"{spec.name}-hub", optional=True)] if downloads(spec) and not spec.weights else []
-    keys = [from_secret(secret.variable, secret.store) for secret in secrets(spec)]
+    keys = [from_secret(secret) for secret in secrets(spec)]
+    keys += [from_secret(secret, optional=True) for secret in optional_secrets(spec)]
     ready = {"path": "/readyz", "port": "http"}
     return container(
         spec,
         "server",
         ports=[{"name": "http", "containerPort": PORT}],
-        env=[*keys, *token],
+        env=keys,
         volumeMounts=mounts(spec, read_only=True),
         resources=_resources(spec),
         startupProbe={

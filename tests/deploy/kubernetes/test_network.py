@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from ixmodal import App
+from ixmodal import App, State
 from ixmodal.deploy.kubernetes.network import disruption_budget, network_policy
-from tests.deploy.specs import AGENT, CUDA, NO_VOLUME, SHIPPED
+from tests.deploy.specs import AGENT, CUDA, FORWARDED, NO_VOLUME, SHIPPED
 
 
 def test_callers_are_the_own_namespace_the_usual_ones_and_those_that_say_so() -> None:
@@ -17,7 +17,17 @@ def test_callers_are_the_own_namespace_the_usual_ones_and_those_that_say_so() ->
     assert labelled == {"namespaceSelector": {"matchLabels": {"ixmodal-client": "true"}}}
 
 
-@pytest.mark.parametrize(("spec", "egress"), [(SHIPPED, []), (CUDA, []), (NO_VOLUME, [{}]), (AGENT, [{}])])
+@pytest.mark.parametrize(
+    ("spec", "egress"),
+    [
+        (SHIPPED, []),
+        (CUDA, []),
+        (NO_VOLUME, [{}]),
+        (AGENT, [{}]),
+        (FORWARDED, [{}]),
+        (App(state=State(url="redis://cache")), [{}]),
+    ],
+)
 def test_a_server_calls_out_only_where_the_spec_gives_it_a_reason(spec: App, egress: list[object]) -> None:
     policy = network_policy(spec)["spec"]
     assert policy["policyTypes"] == ["Ingress", "Egress"]

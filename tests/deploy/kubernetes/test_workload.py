@@ -9,8 +9,9 @@ import pytest
 from ixmodal import App, SpecError
 from ixmodal.deploy.kubernetes.weights import claim, pull_job
 from ixmodal.deploy.kubernetes.workload import config_map, deployment
+from ixmodal.spec import Modal
 from ixmodal.spec.sources import load_spec
-from tests.deploy.specs import ALL, CUDA, NO_VOLUME, ONE_REPLICA, PLACED_BY_HAND, SHIPPED
+from tests.deploy.specs import ALL, CUDA, FORWARDED, NO_VOLUME, ONE_REPLICA, PLACED_BY_HAND, SHIPPED
 
 
 def pod(spec: App) -> dict[str, Any]:
@@ -32,6 +33,10 @@ def test_the_spec_in_the_config_map_is_the_spec(spec: App) -> None:
     assert load_spec(config_map(spec)["data"]["spec.json"], environ={}) == spec
 
 
+def test_what_only_modal_has_is_not_in_it() -> None:
+    assert config_map(App(name="x", modal=Modal(proxy_auth=True))) == config_map(App(name="x"))
+
+
 def test_another_spec_is_other_pods_and_another_job() -> None:
     def traits(spec: App) -> tuple[str, str]:
         annotations = deployment(spec)["spec"]["template"]["metadata"]["annotations"]
@@ -50,6 +55,7 @@ def test_a_start_may_take_as_long_as_the_spec_allows() -> None:
 
     assert 2 * 100 <= startup(CUDA) < 2 * 100 + 10  # two models to load; the Job has pulled them
     assert 100 + 1000 <= startup(NO_VOLUME) < 1100 + 10  # the server pulls its model itself
+    assert startup(FORWARDED) >= 60  # nothing to load
     assert deployment(NO_VOLUME)["spec"]["progressDeadlineSeconds"] >= startup(NO_VOLUME)
 
 
@@ -97,6 +103,7 @@ def test_keys_come_from_secrets_by_name() -> None:
         "IXMODAL_API_KEYS": {"name": "fast-keys", "key": "IXMODAL_API_KEYS"},
         "OPS_KEYS": {"name": "fast-env", "key": "OPS_KEYS"},
     }
+    assert secrets(server(FORWARDED)) == {"FAR_KEY": {"name": "far-key", "key": "FAR_KEY"}}
     assert secrets(server(SHIPPED)) == {}
 
 
