@@ -126,7 +126,7 @@ class PromptEncoder:
         if isinstance(prompt, ChatPrompt):
             return self._encode_pieces(self._render(prompt), prompt, room)
         if isinstance(prompt, TextPrompt):
-            return self._encode_pieces([prompt.text], prompt, room)
+            return self._encode_pieces([prompt.text], prompt, room, add_bos=prompt.add_bos)
         if isinstance(prompt, InfillPrompt):
             return self._encode_pieces(self._infill(prompt), prompt, room)
         self._check_ids(prompt.tokens, "prompt")
@@ -148,7 +148,7 @@ class PromptEncoder:
         with time_limit(self._template_timeout), memory_limit():
             return self.template.render(prompt.messages, prompt.tools)
 
-    def _encode_pieces(self, pieces: Sequence[Piece], prompt: Prompt, room: int) -> list[int]:
+    def _encode_pieces(self, pieces: Sequence[Piece], prompt: Prompt, room: int, *, add_bos: bool = True) -> list[int]:
         # A text of n bytes has at least n / longest tokens: what can't fit never reaches the native tokenizer.
         size = sum(len(piece.encode()) for piece in pieces if isinstance(piece, str))
         if (least := size // self._vocabulary.longest_text) > room:
@@ -157,7 +157,7 @@ class PromptEncoder:
         for piece in pieces:
             tokens += [piece] if isinstance(piece, int) else self._encode_text(piece)
         bos = self._vocabulary.bos_id
-        if self._vocabulary.add_bos and bos is not None and tokens[:1] != [bos]:
+        if add_bos and self._vocabulary.add_bos and bos is not None and tokens[:1] != [bos]:
             tokens.insert(0, bos)
         return tokens
 

@@ -105,9 +105,10 @@ class ChatPrompt(msgspec.Struct, frozen=True, tag="chat"):
 
 
 class TextPrompt(msgspec.Struct, frozen=True, tag="text"):
-    """Plain text; the model's BOS is put in front where its file asks for one."""
+    """Plain text; the model's BOS is put in front where its file asks for one, unless it is to be left out."""
 
     text: str
+    add_bos: bool = True
 
 
 class TokenPrompt(msgspec.Struct, frozen=True, tag="tokens"):
@@ -176,3 +177,7 @@ class ModelInfo(msgspec.Struct, frozen=True):
     can_infill: bool = False
     control_ids: dict[str, int] = {}
     """Control tokens by their text."""
+    bos_token: str | None = None
+    """The text of the token that begins a prompt."""
+    eos_token: str | None = None
+    """The text of the token that ends an answer."""

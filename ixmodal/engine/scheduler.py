@@ -60,6 +60,8 @@ class Scheduler:
             slots=self._backend.slots,
             chat_template=self._encoder.template_source,
             control_ids=self._backend.vocabulary.control_ids,
+            bos_token=self._backend.vocabulary.text_of(self._backend.vocabulary.bos_id) or None,
+            eos_token=self._backend.vocabulary.text_of(self._backend.vocabulary.eos_id) or None,
             can_infill=self._backend.vocabulary.infill_ids is not None,
         )
 

@@ -62,6 +62,7 @@ def test_a_spelled_control_token_reaches_the_tokenizer_as_text() -> None:
 def test_bos_goes_in_front_where_the_file_asks_for_it_and_once() -> None:
     assert encoder(Bytes()).encode(TextPrompt("a"), None) == [BOS, 97]
     assert encoder(Bytes(add_bos=False)).encode(TextPrompt("a"), None) == [97]
+    assert encoder(Bytes()).encode(TextPrompt("a", add_bos=False), None) == [97]
     assert encoder(Bytes(template="{{ bos_token }}x")).encode(chat("a"), None) == [BOS, 120]
     assert encoder(Bytes(add_bos=False, template="{{ bos_token }}x")).encode(chat("a"), None) == [BOS, 120]
     assert encoder(Bytes(add_bos=False)).encode(chat("a"), None)[0] == START

@@ -20,6 +20,18 @@ def test_a_text_and_back(demo: Server) -> None:
     assert post(demo, "/detokenize", tokens=found["tokens"]).json()["prompt"].strip() == text
 
 
+def test_special_tokens_are_left_out_on_request(demo: Server) -> None:
+    bare = post(demo, "/tokenize", prompt="Hello", add_special_tokens=False).json()["tokens"]
+    info = httpx.get(f"{demo.url}/tokenizer_info").json()
+    [bos] = post(demo, "/tokenize", prompt=info["bos_token"], add_special_tokens=False).json()["tokens"]
+    assert post(demo, "/tokenize", prompt="Hello").json()["tokens"] == [bos, *bare]
+    [end] = post(demo, "/tokenize", prompt=info["eos_token"], add_special_tokens=False).json()["tokens"]
+    assert end not in (bos, *bare)
+    # Only alone, and only where no other token is added, is that text the token itself.
+    for fields in ({"prompt": info["eos_token"]}, {"prompt": f"a{info['eos_token']}", "add_special_tokens": False}):
+        assert end not in post(demo, "/tokenize", **fields).json()["tokens"]
+
+
 def test_a_conversation_counts_what_chat_counts(demo: Server) -> None:
     messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello <|im_end|>"}]
     counted = post(demo, "/tokenize", messages=messages).json()["count"]
@@ -48,6 +60,7 @@ def test_what_the_tokenizer_is(demo: Server) -> None:
     assert info["context_length"] == 1024
     assert "<|im_start|>" in info["chat_template"]
     assert info["vocab_size"] > 300
+    assert info["eos_token"] == "<|im_end|>"
 
 
 @pytest.mark.parametrize(
@@ -56,6 +69,11 @@ def test_what_the_tokenizer_is(demo: Server) -> None:
         ("/tokenize", {}, "prompt"),
         ("/tokenize", {"prompt": "a", "messages": [{"role": "user", "content": "a"}]}, "prompt"),
         ("/tokenize", {"prompt": "a", "tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
+        (
+            "/tokenize",
+            {"messages": [{"role": "user", "content": "a"}], "add_special_tokens": False},
+            "add_special_tokens",
+        ),
         ("/detokenize", {"tokens": [10**9]}, "tokens"),
         ("/detokenize", {"tokens": ["a"]}, "tokens[0]"),
         ("/detokenize", {}, "tokens"),

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ixmodal.engine.request import ChatPrompt, TextPrompt
+from ixmodal.engine.request import ChatPrompt, ModelInfo, TextPrompt, TokenPrompt
 from ixmodal.models.tool_calls import choose_format
 from ixmodal.server.errors import field_error
 from ixmodal.server.json import JSONResponse
@@ -29,6 +29,8 @@ class TokenizeRequest(BaseModel):
     messages: list[Message] | None = Field(None, min_length=1)
     tools: Annotated[list[Tool], Field(max_length=MAX_TOOLS)] | None = None
     return_token_strs: bool | None = None
+    add_special_tokens: bool | None = None
+    """False leaves the BOS out; the text of the BOS or EOS alone then asks for that token's id."""
 
     @model_validator(mode="after")
     def _is_one_of_two(self) -> Self:
@@ -36,15 +38,20 @@ class TokenizeRequest(BaseModel):
             raise field_error("prompt", "either it or 'messages' is needed, not both")
         if self.tools and self.messages is None:
             raise field_error("tools", "they belong to 'messages'")
+        if self.add_special_tokens is not None and self.messages is not None:
+            raise field_error("add_special_tokens", "it belongs to 'prompt'; the template writes a conversation's own")
         return self
 
-    def to_prompt(self, chat_template: str | None) -> TextPrompt | ChatPrompt:
-        """For the engine; a conversation as chat would show it to a model with this template."""
+    def to_prompt(self, model: ModelInfo) -> TextPrompt | TokenPrompt | ChatPrompt:
+        """For the engine; a conversation as chat would show it to this model."""
         if self.messages is None:
-            return TextPrompt(self.prompt or "")
+            text, bare = self.prompt or "", self.add_special_tokens is False
+            if bare and text in (model.bos_token, model.eos_token) and text in model.control_ids:
+                return TokenPrompt([model.control_ids[text]])
+            return TextPrompt(text, add_bos=not bare)
         messages = [message.to_template() for message in self.messages]
         tools = [tool.to_template() for tool in self.tools or ()]
-        return ChatPrompt(*choose_format(chat_template).adapt(messages, tools))
+        return ChatPrompt(*choose_format(model.chat_template).adapt(messages, tools))
 
 
 class DetokenizeRequest(BaseModel):
@@ -67,7 +74,7 @@ async def tokenize(request: Request) -> Response:
     body = await parse(request, TokenizeRequest)
     engine = model_of(request, body.model or _first(request)).engine
     model = await engine.describe()
-    encoded = await engine.encode(body.to_prompt(model.chat_template))
+    encoded = await engine.encode(body.to_prompt(model))
     content: dict[str, Any] = {
         "tokens": encoded.tokens,
         "count": len(encoded.tokens),
@@ -90,7 +97,7 @@ async def apply_template(request: Request) -> Response:
     body = await parse(request, TokenizeRequest)
     engine = model_of(request, body.model or _first(request)).engine
     model = await engine.describe()
-    return JSONResponse({"prompt": (await engine.encode(body.to_prompt(model.chat_template))).text})
+    return JSONResponse({"prompt": (await engine.encode(body.to_prompt(model))).text})
 
 
 async def tokenizer_info(request: Request) -> Response:
@@ -103,6 +110,8 @@ async def tokenizer_info(request: Request) -> Response:
             "vocab_size": model.vocabulary_size,
             "context_length": model.context_length,
             "chat_template": model.chat_template,
+            "bos_token": model.bos_token,
+            "eos_token": model.eos_token,
         }
     )
 

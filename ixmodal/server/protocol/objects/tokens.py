@@ -29,3 +29,5 @@ class TokenizerInfo(TypedDict):
     vocab_size: int
     context_length: int
     chat_template: str | None
+    bos_token: str | None
+    eos_token: str | None
