@@ -8,6 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from ixmodal.cli import COMMANDS, main
+from ixmodal.server.keyring import KeyRing
+from ixmodal.spec import App, Endpoint
 
 runner = CliRunner()
 
@@ -56,3 +58,11 @@ def test_a_command_imports_what_it_needs_and_no_more() -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
     loaded = set(done.stdout.split())
     assert loaded.isdisjoint({"uvicorn", "starlette", "modal", "huggingface_hub", "httpx", "numpy"})
+
+
+def test_a_made_key_is_new_and_its_digest_opens_the_server() -> None:
+    made = [dict(line.split() for line in runner.invoke(main, ["key"]).stdout.splitlines()) for _ in range(2)]
+    assert made[0]["key"] != made[1]["key"]
+    assert len(made[0]["key"]) > 40
+    keys = KeyRing(App(endpoint=Endpoint(api_keys=(made[0]["digest"],))), {})
+    assert [keys.find(pair["key"].encode()) is not None for pair in made] == [True, False]

@@ -137,3 +137,58 @@ def test_a_client_that_stops_reading_is_given_up(tight: Server) -> None:
     with connect(tight, body):
         wait_for(lambda: tight.health()["running"] == 1, 5)
         wait_for(lambda: idle(tight), 6)
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/health", "/nope", "/v1/chat/completions"])
+def test_every_answer_tells_browsers_to_be_careful(tight: Server, path: str) -> None:
+    headers = httpx.get(f"{tight.url}{path}").headers
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["x-frame-options"] == "DENY"
+    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
+    assert headers["cache-control"] == "no-store"
+
+
+def nested(opening: str, closing: str, depth: int) -> str:
+    return opening * depth + "1" + closing * depth
+
+
+@pytest.mark.parametrize("depth", [300, 900])
+@pytest.mark.parametrize(
+    "around",
+    [
+        '{"model": "demo", "messages": [{"role": "user", "content": "say:x"}], "metadata": %s}',
+        '{"model": "demo", "messages": %s}',
+        "%s",
+    ],
+)
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
+def test_deep_nesting_is_a_400(tight: Server, opening: str, closing: str, around: str, depth: int) -> None:
+    body = around % nested(opening, closing, depth if opening == "[" else depth // 4)
+    if opening == "[":
+        body = body[:2048]
+    for path in ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings", "/tokenize"):
+        assert httpx.post(f"{tight.url}{path}", content=body.encode()).status_code == 400, path
+    assert tight.health()["restarts"] == 0
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "image_url", "image_url": {"url": "http://127.0.0.1:%d/secret"}},
+        {"type": "file", "file": {"file_data": "http://127.0.0.1:%d/secret"}},
+        {"type": "file", "file": {"file_id": "../../etc/passwd"}},
+        {"type": "input_image", "image_url": "file:///etc/passwd"},
+    ],
+    ids=str,
+)
+def test_no_request_makes_the_server_fetch_or_open_anything(tight: Server, part: dict[str, Any]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        text = json.dumps(part).replace("%d", str(listener.getsockname()[1]))
+        body = {"model": "demo", "messages": [{"role": "user", "content": [json.loads(text)]}]}
+        assert httpx.post(f"{tight.url}/v1/chat/completions", json=body).status_code == 400
+        ask = {"model": "demo", "input": [{"role": "user", "content": [json.loads(text)]}]}
+        assert httpx.post(f"{tight.url}/v1/responses", json=ask).status_code == 400
+        listener.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            listener.accept()

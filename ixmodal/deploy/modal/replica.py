@@ -21,6 +21,7 @@ from ixmodal.deploy.modal.pulling import LOG_FORMAT, fill_volume
 from ixmodal.errors import IxmodalError, WeightsError
 from ixmodal.runtime import Runtime
 from ixmodal.server.app import create_app
+from ixmodal.server.connection import bounded
 from ixmodal.spec import App
 from ixmodal.spec.sources import load_spec
 from ixmodal.weights import locate, weights_directory
@@ -155,6 +156,8 @@ def require_weights(spec: App) -> None:
 def _config(app: ASGIApp, spec: App) -> uvicorn.Config:
     return uvicorn.Config(
         app,
+        http=bounded(spec.limits),
+        ws="none",
         lifespan="on",
         log_config=None,
         access_log=False,
