@@ -11,7 +11,7 @@ LONGEST_SILENCE = 140
 
 def problems(spec: App) -> list[str]:
     """Everything that keeps a spec from Modal, each with its field and what to write instead; empty if nothing."""
-    return [*_weights(spec), *_snapshot(spec), *_endpoint(spec)]
+    return [*_weights(spec), *_snapshot(spec), *_endpoint(spec), *_upstreams(spec)]
 
 
 def downloads(spec: App) -> list[Model]:
@@ -47,6 +47,21 @@ def _endpoint(spec: App) -> list[str]:
         found.append(
             f"limits.head_timeout: Modal gives up on a stream's first byte after 150 s; write {LONGEST_SILENCE} or less"
         )
+    return found
+
+
+def _upstreams(spec: App) -> list[str]:
+    found, holders = [], dict[str, str]()
+    for index, model in enumerate(spec.models):
+        upstream, field = model.upstream, f"models.{index}.upstream.key"
+        if upstream is None or upstream.key is None:
+            continue
+        if upstream.variable is None:
+            found.append(f"{field}: a literal would travel in the open, with the spec; write secret:NAME or env:NAME")
+        elif holders.setdefault(upstream.variable, upstream.key) != upstream.key:
+            found.append(
+                f"{field}: {upstream.variable} is set for another upstream already; write secret:NAME:VARIABLE"
+            )
     return found
 
 
