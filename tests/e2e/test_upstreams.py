@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -245,6 +246,28 @@ def test_an_upstream_that_hangs(silent: str, scripted: Server) -> None:
             list(ask(client, "slow", "!slow=0.9 say:abc", stream=True))
         assert broken.value.code == "upstream_timeout"
         assert server.health()["running"] == 0
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_client_that_hangs_up_ends_the_wait(silent: str, stream: bool) -> None:
+    with serve(SCRIPTED, spec_of([{"id": "mute", "upstream": silent}])) as server:
+        body = {"model": "mute", "messages": [{"role": "user", "content": "x"}], "stream": stream}
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(f"{server.url}/v1/chat/completions", json=body, timeout=0.7)
+        wait_for(lambda: server.health()["running"] == 0, 5)
+        assert server.health()["requests"] == 1
+
+
+def test_a_stop_lets_forwarded_streams_finish(scripted: Server) -> None:
+    with (
+        serve(SCRIPTED, spec_of([{"id": "big", "upstream": upstream_of(scripted)}])) as server,
+        client_of(server) as client,
+    ):
+        chunks = ask(client, "big", "!slow=0.05 say:a longer answer", stream=True)
+        first = [next(chunks), next(chunks)]
+        server.process.terminate()
+        assert said([*first, *chunks]) == "a longer answer"
+        assert server.process.wait(10) in (0, -signal.SIGTERM)
 
 
 def test_responses_of_an_upstream(near: OpenAI) -> None:

@@ -25,7 +25,7 @@ from ixmodal.upstreams import retries
 URL = "https://big.example.com/v1"
 CHAT = f"{URL}/chat/completions"
 BODY = {"model": "big", "messages": [{"role": "user", "content": "hi"}]}
-ERROR = {"error": {"message": "no", "type": "t", "param": None, "code": "c"}}
+ERROR: dict[str, dict[str, Any]] = {"error": {"message": "no", "type": "t", "param": None, "code": "c"}}
 EVENT_STREAM = {"content-type": "text/event-stream"}
 
 
@@ -84,6 +84,32 @@ def test_a_stream_that_is_cut_ends_with_an_error_event(respx_mock: respx.MockRou
     first, error, done, end = answer.content.split(b"\n\n")
     assert (first, done, end) == (b"data: {}", b"data: [DONE]", b"")
     assert json.loads(error.removeprefix(b"data: "))["error"]["code"] == "upstream_failed"
+
+
+@pytest.mark.parametrize(
+    ("response", "event"),
+    [
+        (httpx.Response(200, content=b'data: {"a": 1}\n\ndata: [DONE]\n\n', headers=EVENT_STREAM), {"a": 1}),
+        (
+            httpx.Response(403, json=ERROR),
+            {"error": {**ERROR["error"], "message": "The upstream of big: no"}},
+        ),
+    ],
+    ids=["answer", "refusal"],
+)
+def test_a_long_wait_goes_on_behind_the_status(
+    respx_mock: respx.MockRouter, response: httpx.Response, event: dict[str, Any]
+) -> None:
+    async def late(_request: httpx.Request) -> httpx.Response:
+        await asyncio.sleep(0.3)
+        return response
+
+    respx_mock.post(CHAT).mock(side_effect=late)
+    with serving(limits={"head_timeout": 0.05}) as client:
+        answer = client.post("/v1/chat/completions", json={**BODY, "stream": True})
+    shown, done, end = answer.content.removeprefix(b": waiting\n\n").split(b"\n\n")
+    assert (answer.status_code, done, end) == (200, b"data: [DONE]", b"")
+    assert json.loads(shown.removeprefix(b"data: ")) == event
 
 
 @pytest.mark.parametrize("stream", [False, True])
