@@ -12,7 +12,7 @@ import tomllib
 
 import pytest
 
-from ixmodal import App
+from ixmodal import App, Upstream
 from ixmodal.spec.sources import load_spec, parse_spec
 from tests.support.server import ROOT, Server
 
@@ -44,6 +44,12 @@ def test_python_and_toml_declare_the_same() -> None:
     names: dict[str, App] = {}
     exec(block("python spec"), names)
     assert parse_spec(tomllib.loads(block("toml spec"))) == names["spec"]
+
+
+def test_the_upstream_example_is_whole() -> None:
+    demo, cloud = parse_spec(tomllib.loads(block("upstream spec"))).models
+    assert demo.overflow_to == cloud.id
+    assert cloud.upstream == Upstream(url="https://example.com/v1", key="env:CLOUD_KEY", model="their-id")
 
 
 def test_the_commands_name_what_there_is() -> None:

@@ -50,6 +50,8 @@ def plan(
     """
     try:
         declared = load_spec(spec)
+        if not declared.local_models:
+            raise SpecError("the plan", ["every model is on another server; there is none here to plan for"])
         if target not in ("platform", "local"):
             raise SpecError("--target", [f"{target} is not known; write platform or local"])
         figures = _speeds(declared, speeds, measure, save, api_key)
@@ -87,7 +89,7 @@ def _speeds(spec: App, file: Path | None, measure: str | None, save: Path | None
         raise SpecError("the plan", ["give --speeds FILE, or --measure http://127.0.0.1:8000/v1 of a running server"])
     from ixmodal.planning.measure import SpeedMeter
 
-    model = spec.models[0]
+    model = spec.local_models[0]
     console.print(f"measuring {measure} …", style="dim")
     with closing(SpeedMeter(measure, model.id, key)) as meter:
         figures = meter.measure(model.slots)

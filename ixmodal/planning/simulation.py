@@ -36,8 +36,8 @@ class Deployment:
         """Replicas that a platform starts and stops; what finds no room waits there."""
         scaling = spec.scaling
         return cls(
-            slots=sum(model.slots for model in spec.models),
-            batch_size=spec.models[0].batch_size,
+            slots=sum(model.slots for model in spec.local_models),
+            batch_size=spec.local_models[0].batch_size,
             max_concurrency=spec.max_concurrency,
             target_concurrency=spec.target_concurrency,
             min_replicas=scaling.min_replicas,
@@ -52,10 +52,10 @@ class Deployment:
     @classmethod
     def on_one_machine(cls, spec: App) -> Deployment:
         """One process that always runs and refuses what its queue can't hold."""
-        slots = sum(model.slots for model in spec.models)
+        slots = sum(model.slots for model in spec.local_models)
         return cls(
             slots=slots,
-            batch_size=spec.models[0].batch_size,
+            batch_size=spec.local_models[0].batch_size,
             max_concurrency=slots + spec.endpoint.max_queued,
             target_concurrency=slots,
             min_replicas=1,

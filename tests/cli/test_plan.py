@@ -92,3 +92,9 @@ def test_a_running_server_is_measured(tmp_path: Path) -> None:
     assert len(figures["decode_step_seconds"]) == 4  # the shipped model's slots
     assert figures["prefill_tokens_per_second"] > 1
     assert runner.invoke(main, ["plan", "--speeds", str(saved), "--duration", "100"]).exit_code == 0
+
+
+def test_models_on_other_servers_are_left_out(speeds: str) -> None:
+    spec = '{"models": [{"id": "big", "upstream": "https://host/v1"}]}'
+    result = runner.invoke(main, ["plan", spec, "--speeds", speeds])
+    assert (result.exit_code, "there is none here to plan for" in result.output) == (1, True)

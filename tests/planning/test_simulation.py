@@ -8,6 +8,7 @@ from random import Random
 
 import pytest
 
+from ixmodal import App, Model
 from ixmodal.planning.report import report
 from ixmodal.planning.simulation import Deployment, Outcome, simulate
 from ixmodal.planning.speeds import Speeds
@@ -151,3 +152,10 @@ def test_a_warm_replica_answers_at_once_and_stays() -> None:
     assert [job.started for job in outcome.jobs] == [1, 100]
     assert len(outcome.replicas) == 1
     assert outcome.replicas[0].stopped is None
+
+
+def test_slots_are_those_of_the_models_here() -> None:
+    cloud = Model("cloud", upstream="https://host/v1")
+    spec = App(models=(cloud, Model("demo", slots=3, batch_size=7)))
+    for deployment in (Deployment.on_one_machine(spec), Deployment.on_platform(spec, cold_start=1)):
+        assert (deployment.slots, deployment.batch_size) == (3, 7)

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from ixmodal import App, Model, SpecError, Upstream
 from ixmodal.spec.sources import load_spec, parse_spec
+from tests.support.server import ROOT
 
 URL = "https://models.example.com/v1"
 
@@ -110,6 +111,14 @@ def test_upstreams_count_by_their_connections() -> None:
     queues = 2 * both.endpoint.max_queued
     assert (both.target_concurrency, both.max_concurrency) == (3, 3 + 5 + queues)
     assert App(models=(big,)).target_concurrency == 5
+
+
+def test_the_example_of_local_first() -> None:
+    spec = load_spec(str(ROOT / "examples" / "local_first.toml"), {"IXMODAL_UPSTREAM_KEY": "sk"})
+    [local] = spec.local_models
+    cloud = next(model for model in spec.models if model.id == local.overflow_to)
+    assert cloud.upstream is not None
+    assert (cloud.upstream.model, cloud.upstream.variable) == (local.id, "IXMODAL_UPSTREAM_KEY")
 
 
 def test_variables_with_keys_of_upstreams_are_no_overrides() -> None:

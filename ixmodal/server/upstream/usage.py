@@ -22,15 +22,20 @@ def usage_in(body: bytes) -> Usage | None:
         return None
     try:
         return usage_of_wire(msgspec.json.decode(body)["usage"])
-    except (msgspec.DecodeError, RecursionError, KeyError, TypeError, ValueError):
+    except (msgspec.DecodeError, RecursionError, KeyError, TypeError, ValueError, AttributeError):
         return None
 
 
 def usage_of_wire(usage: dict[str, Any]) -> Usage:
-    """OpenAI's usage object. Raises `KeyError`, `TypeError` or `ValueError` for another."""
-    details = usage.get("prompt_tokens_details") or {}
-    cached = int(details.get("cached_tokens") or 0)
-    return Usage(int(usage["prompt_tokens"]), int(usage.get("completion_tokens") or 0), cached)
+    """OpenAI's usage object. Raises `KeyError`, `TypeError`, `ValueError` or `AttributeError` for another."""
+    cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
+    thought = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0
+    return Usage(
+        prompt_tokens=int(usage["prompt_tokens"]),
+        completion_tokens=int(usage.get("completion_tokens") or 0),
+        cached_tokens=int(cached),
+        reasoning_tokens=int(thought),
+    )
 
 
 async def metered_events(blocks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:

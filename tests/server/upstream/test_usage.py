@@ -23,6 +23,11 @@ LIMIT = 1_000_000
         (b'{"usage": {"prompt_tokens": 3, "completion_tokens": 2}}', Usage(3, 2)),
         (b'{"usage":{"prompt_tokens":3,"total_tokens":3}}', Usage(3)),
         (b'{"usage": {"prompt_tokens": 3, "prompt_tokens_details": {"cached_tokens": 1}}}', Usage(3, 0, 1)),
+        (
+            b'{"usage": {"prompt_tokens": 3, "completion_tokens_details": {"reasoning_tokens": 4}}}',
+            Usage(3, reasoning_tokens=4),
+        ),
+        (b'{"usage": {"prompt_tokens": 3, "prompt_tokens_details": 4}}', None),
         (b'{"usage": null}', None),
         (b'{"usage": {"tokens": 3}}', None),
         (b'{"text": "\\"usage\\": {"}', None),
