@@ -1,6 +1,6 @@
 """This repository's own deployment, declared once.
 
-On Modal:         modal run app.py       # optional: put the weights onto the volume ahead of the first replica
+On Modal:         modal run app.py::pull  # optional: put the weights onto the volume ahead of the first replica
                   modal deploy app.py
 On this machine:  IXMODAL_SPEC=app:spec uvicorn ixmodal.asgi:app
 """
@@ -38,3 +38,4 @@ spec = App(
     scaling=Scaling(min_replicas=0, max_replicas=8, target_concurrency=4),
 )
 app = build(spec)
+pull = app.registered_functions["pull"]

@@ -8,13 +8,13 @@ import queue
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from hashlib import md5
 from itertools import count
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Self
 
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
@@ -78,11 +78,21 @@ class ControlPlane:
         self, *arguments: str, cwd: Path, env: Mapping[str, str] | None = None, timeout: float = 60
     ) -> subprocess.CompletedProcess[str]:
         """Run the real `modal` CLI against this control plane."""
-        environment = {**os.environ, **CLIENT_ENVIRONMENT, "MODAL_SERVER_URL": self.service.url, **(env or {})}
-        command = [sys.executable, "-m", "modal", *arguments]
+        command, environment = self._command(arguments, env)
         return subprocess.run(
             command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout, check=False
         )
+
+    def start(
+        self, *arguments: str, cwd: Path, log: IO[str], env: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[str]:
+        """Start the real `modal` CLI for a command that goes on; it writes to `log`."""
+        command, environment = self._command(arguments, env)
+        return subprocess.Popen(command, cwd=cwd, env=environment, stdout=log, stderr=subprocess.STDOUT, text=True)
+
+    def _command(self, arguments: Sequence[str], env: Mapping[str, str] | None) -> tuple[list[str], dict[str, str]]:
+        environment = {**os.environ, **CLIENT_ENVIRONMENT, "MODAL_SERVER_URL": self.service.url, **(env or {})}
+        return [sys.executable, "-m", "modal", *arguments], environment
 
     def deployed(self) -> Deployed:
         """The app as it was last published."""
