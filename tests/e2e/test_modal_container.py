@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,9 +11,11 @@ import httpx
 import openai
 import psutil
 import pytest
+from modal._serialization import deserialize_data_format, serialize
+from modal_proto import api_pb2
 
 import ixmodal
-from ixmodal import App, Endpoint, Limits, Model, Volume
+from ixmodal import App, Endpoint, Limits, Modal, Model, Volume
 from tests.support import modal_apps
 from tests.support.hub import Hub, Repository
 from tests.support.modal_apps import deploy, engines_of, stream, text_of, wait_for
@@ -76,6 +79,30 @@ def test_the_secret_holds_the_accepted_keys(container: Container) -> None:
         stranger.models.list()
 
 
+def test_what_ends_a_stream_goes_out_in_one_message(client: openai.OpenAI, container: Container) -> None:
+    before = len(sent_bodies(container))
+    list(stream(client, 8, ignore_eos=True, stream_options={"include_usage": True}))
+    bodies = sent_bodies(container)[before:]
+    assert b'"role":"assistant"' in bodies[0]
+    assert all(text in bodies[-1] for text in (b'"finish_reason":"length"', b'"usage":{', b"[DONE]"))
+    assert len(bodies) <= 10  # one a token at most, and the end
+
+
+def sent_bodies(container: Container) -> list[bytes]:
+    """What the container sent as bodies, a message each."""
+    sent = container.service.requests(api_pb2.FunctionCallPutDataRequest)
+    messages = [deserialize_data_format(c.data, c.data_format, None) for request in sent for c in request.data_chunks]
+    return [message["body"] for message in messages if message["type"] == "http.response.body"]
+
+
+def test_the_log_tells_where_a_cold_start_went(container: Container) -> None:
+    line = next(line for line in container.log.splitlines() if "ready after" in line and "imports" in line)
+    total, *stages = [float(seconds) for seconds in re.findall(r"([0-9.]+) s", line)]
+    assert len(stages) == 3
+    assert total == pytest.approx(sum(stages), abs=0.03)
+    assert min(stages[0], stages[2]) > 0.05
+
+
 def test_a_client_that_hangs_up_frees_its_slot(client: openai.OpenAI, container: Container) -> None:
     engine = engine_of(container)
     with stream(client, 4000, ignore_eos=True) as abandoned:
@@ -123,7 +150,7 @@ def test_a_container_lost_in_the_middle_of_a_stream_shows(control_plane: Control
             answer = stream(client, 4000, ignore_eos=True)
             next(iter(answer))
             container.kill()
-            with pytest.raises(httpx.RemoteProtocolError, match="incomplete"):  # never a stream that looks whole
+            with pytest.raises(openai.APIConnectionError):  # never a stream that looks whole
                 list(answer)
         assert wait_for(lambda: not engine.is_running())
 
@@ -141,6 +168,32 @@ def test_a_container_that_cannot_load_says_why(control_plane: ControlPlane, tmp_
         container.wait()
         assert "/nowhere/gone.gguf" in container.failure
         assert not container.is_ready
+
+
+def test_a_volume_filled_ahead_is_only_read(tmp_path: Path) -> None:
+    mount = tmp_path / "weights"
+    mount.mkdir()
+    model = Model("demo", source="hf://owner/demo", file="demo.gguf", slots=1, threads=1)
+    spec = App(models=(model,), weights=Volume("demo-weights", mount=str(mount)), modal=Modal(pull="ahead"))
+    weights = (Path(ixmodal.__file__).parent / "models/demo/demo.gguf").read_bytes()
+    for name in ("pull", "replica"):
+        (tmp_path / name).mkdir()
+    with ControlPlane() as control_plane, Hub({"owner/demo": Repository({"demo.gguf": weights})}) as hub:
+        deploy(control_plane, spec)
+        environment = {"HF_ENDPOINT": hub.url}
+        with Container(control_plane, tmp_path / "pull", function="pull", env=environment) as pulling:
+            call = api_pb2.FunctionInput(args=serialize(((), {})), data_format=api_pb2.DATA_FORMAT_PICKLE)
+            result = pulling.run(call).result
+            assert result.status == api_pb2.GenericResult.GENERIC_STATUS_SUCCESS, pulling.log
+            assert pulling.commits == 1
+        asked = len(hub.requests)
+        before = {path: path.stat().st_mtime_ns for path in mount.rglob("*")}
+        with Container(control_plane, tmp_path / "replica", env=environment) as replica, connect(replica) as client:
+            replica.wait_ready()
+            assert list(stream(client, 4))
+            assert replica.commits == 0
+        assert {path: path.stat().st_mtime_ns for path in mount.rglob("*")} == before
+        assert len(hub.requests) == asked
 
 
 def test_the_first_container_fills_an_empty_volume_for_the_others(tmp_path: Path) -> None:

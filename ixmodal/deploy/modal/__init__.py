@@ -4,6 +4,19 @@ A container imports the module of what it runs: `replica` or `pulling`. The spec
 `IXMODAL_SPEC`, the package as files; the deployer's own file stays where it is.
 """
 
-from ixmodal.deploy.modal.app import build
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ixmodal.deploy.modal.app import build
 
 __all__ = ["build"]
+
+
+def __getattr__(name: str) -> Any:
+    # Looked up on first use: containers need nothing of what a deploy needs.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.app"), name)

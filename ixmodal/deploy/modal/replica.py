@@ -7,24 +7,23 @@ for requests, or is sent them, only after its last enter hook has returned.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 import os
-import socket
-from collections.abc import Generator
-from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import modal
-import uvicorn
-from starlette.types import ASGIApp
 
+from ixmodal.deploy.modal.cold_start import ColdStart
 from ixmodal.deploy.modal.pulling import LOG_FORMAT, fill_volume
 from ixmodal.errors import IxmodalError, WeightsError
 from ixmodal.runtime import Runtime
-from ixmodal.server.app import create_app
-from ixmodal.server.connection import bounded
 from ixmodal.spec import App
 from ixmodal.spec.sources import load_spec
 from ixmodal.weights import locate, weights_directory
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
 
 logger = logging.getLogger("ixmodal")
 LAST_WORDS = 1.0
@@ -41,11 +40,14 @@ class Replica:
     """
 
     runtime: Runtime
+    cold_start: ColdStart
     is_ready = False
 
     async def prepare(self) -> None:
         """Make sure that the weights are there and fit; with a GPU snapshot, load them."""
         logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+        self.cold_start = ColdStart()
+        self.cold_start.end("imports")
         spec = load_spec()
         self.runtime = Runtime(spec)
         self.runtime.on_failed = self.give_up
@@ -53,6 +55,8 @@ class Replica:
             await asyncio.to_thread(fill_volume if spec.modal.pull == "on_start" else require_weights, spec)
         if spec.modal.snapshot != "off":
             await asyncio.to_thread(self.runtime.check)  # else the engines do it, as they load
+            await asyncio.to_thread(_import_server)
+        self.cold_start.end("weights")
         if spec.modal.snapshot == "gpu":
             await self.load()
 
@@ -63,6 +67,22 @@ class Replica:
         except BaseException:
             await self.runtime.stop()  # Modal calls no exit hook after a failed start
             raise
+
+    async def wake(self) -> None:
+        """Load the models, or find them loaded; here a replica begins that is made from a snapshot."""
+        if self.runtime.spec.modal.snapshot != "off":
+            self.cold_start.restart()
+        importing = asyncio.create_task(asyncio.to_thread(_import_server))  # while the engines load
+        try:
+            await self.load()
+        finally:
+            await importing
+        self.cold_start.end("load")
+
+    def become_ready(self) -> None:
+        """Say so, and where the time went."""
+        self.is_ready = True
+        logger.info("%s", self.cold_start)
 
     def give_up(self, error: IxmodalError) -> None:
         """End the container, non-zero, once an engine can't be kept alive: Modal then starts another."""
@@ -80,12 +100,14 @@ class QueuedReplica(Replica):
 
     @modal.enter()
     async def start(self) -> None:
-        """Load the models, or find them loaded."""
-        await self.load()
-        self.is_ready = True
+        """Make the models answer."""
+        await self.wake()
+        self.become_ready()
 
     def asgi(self) -> ASGIApp:
         """Build the server in front of the loaded models."""
+        from ixmodal.server.app import create_app
+
         return create_app(self.runtime)
 
     serve = modal.asgi_app()(asgi)
@@ -104,25 +126,17 @@ class ListeningReplica(Replica):
 
     @modal.enter()
     async def start(self) -> None:
-        """Load the models, or find them loaded; then listen."""
-        await self.load()
-        spec = self.runtime.spec
-        # Bound here: uvicorn ends the process, without a word to Modal, if it can't bind.
-        listener = socket.create_server(("0.0.0.0", spec.modal.port), backlog=2048)  # noqa: S104  # Modal's own network
-        self._server = _Uvicorn(_config(create_app(self.runtime), spec))
-        self._serving = asyncio.create_task(self._server.serve(sockets=[listener]))
-        while not self._server.started and not self._serving.done():  # noqa: ASYNC110  # uvicorn tells by this alone
-            await asyncio.sleep(0.005)
-        if self._serving.done():
-            self._serving.result()
-            raise IxmodalError("the HTTP server ended before it had begun; its log lines say why")
-        self.is_ready = True
+        """Make the models answer; then listen."""
+        await self.wake()
+        from ixmodal.deploy.modal.listener import Listener
+
+        self._listener = await Listener.open(self.runtime)
+        self.become_ready()
 
     @modal.exit()
     async def stop(self) -> None:
         """Take no more connections, let running requests end within `limits.drain_timeout`, end the runtime."""
-        self._server.should_exit = True
-        await self._serving
+        await self._listener.close()
         await self.runtime.stop()
 
 
@@ -153,20 +167,7 @@ def require_weights(spec: App) -> None:
         )
 
 
-def _config(app: ASGIApp, spec: App) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
-        http=bounded(spec.limits),
-        ws="none",
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=max(1, round(spec.limits.drain_timeout)),
-    )
-
-
-class _Uvicorn(uvicorn.Server):
-    @contextmanager
-    def capture_signals(self) -> Generator[None]:
-        """Leave the signals to Modal, which turns SIGTERM into a call of `stop`."""
-        yield
+def _import_server() -> None:
+    """Import what is needed once the models answer: the server, and what Modal itself wraps it in."""
+    importlib.import_module("aiohttp")
+    importlib.import_module("ixmodal.server.app")
