@@ -2,7 +2,8 @@
 
 With `--http ixmodal.asgi:Connection`, slow and endless headers are bounded as `ixmodal serve` bounds them.
 
-A spec or weights that can't be served end the start with one line and exit code 1.
+A spec or weights that can't be served end the start with one line and exit code 1. So does an engine that can't load
+them, or that can't be kept alive: then running requests are drained before.
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
 
@@ -25,16 +29,37 @@ def _build() -> Starlette:
     try:
         runtime = Runtime(load_spec())
         runtime.check()
-        runtime.on_failed = _end_process
-        return create_app(runtime)
+        app = create_app(runtime)
     except IxmodalError as error:
         raise SystemExit(f"ixmodal: {error.message}") from None
+    _exit_if_failed(app, runtime)
+    return app
 
 
-def _end_process(error: IxmodalError) -> None:
-    """An engine that can't be kept alive ends the process, non-zero, so that a platform replaces it."""
-    logging.getLogger("ixmodal").critical("%s", error.message)
-    os.kill(os.getpid(), signal.SIGTERM)
+def _exit_if_failed(app: Starlette, runtime: Runtime) -> None:
+    """Have an engine that can't be loaded or kept alive end the process with exit code 1: a platform replaces it."""
+    failures: list[IxmodalError] = []
+    inner = app.router.lifespan_context
+
+    def give_up(error: IxmodalError) -> None:
+        logging.getLogger("ixmodal").critical("%s", error.message)
+        if not failures:
+            os.kill(os.getpid(), signal.SIGTERM)
+        failures.append(error)
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[object]:
+        async with inner(app) as state:
+            yield state
+        if failures:
+            # All is drained and stopped. A server that was ended by a signal dies of it again, or ends with code 0.
+            logging.shutdown()
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(1)
+
+    runtime.on_failed = give_up
+    app.router.lifespan_context = lifespan
 
 
 app = _build()

@@ -139,13 +139,25 @@ class Runtime:
         return sum(served.in_flight for served in self.models.values())
 
     def find(self, model_id: str | None) -> ServedModel:
-        """The model that a request names by id or alias. Raises `RequestError` for an unknown one, or for none."""
+        """The model that a request names by id or alias.
+
+        Raises:
+            RequestError: it names none, an unknown one, or an agent, which is no model.
+        """
         model_id = model_id or self.spec.default_model
         if model_id is None:
             raise InvalidRequestError(
                 "Missing required parameter: 'model'.", param="model", code="missing_required_parameter"
             )
         model_id = self._aliases.get(model_id, model_id)
+        agent = next((agent for agent in self.spec.agents if agent.id == model_id), None)
+        if agent is not None:
+            raise InvalidRequestError(
+                f"`{agent.id}` is an agent: it answers /v1/chat/completions and /v1/responses only. "
+                f"Ask its model, `{agent.model}`, here.",
+                param="model",
+                code="agent_not_supported",
+            )
         if model_id not in self.models:
             known = ", ".join(self.models)
             raise ModelNotFoundError(

@@ -58,8 +58,8 @@ class EngineClient:
         """What is known of the model once it has been loaded."""
         return self.supervisor.model
 
-    async def generate(self, request: GenerationRequest) -> AsyncGenerator[Output, None]:
-        """Answer a request.
+    async def generate(self, request: GenerationRequest, deadline: float | None = None) -> AsyncGenerator[Output, None]:
+        """Answer a request, by `deadline` of the event loop's clock, or within `limits.request_timeout` from now.
 
         The first output comes as soon as the prompt was accepted, with its usage and no text; the last one has a finish
         reason. A request under which the engine dies is tried once more unless text of it was already yielded.
@@ -68,11 +68,12 @@ class EngineClient:
         Raises:
             BusyError: the queue is full.
             RequestError: the engine refuses the request.
-            DeadlineError: the request took longer than `limits.request_timeout`.
+            DeadlineError: the request took longer.
             EngineError: the engine can't answer now.
         """
         self.requests += 1
-        deadline = asyncio.get_running_loop().time() + self._limits.request_timeout
+        if deadline is None:
+            deadline = asyncio.get_running_loop().time() + self._limits.request_timeout
         async with self.admission.slot():
             started = told = False
             for attempt in range(1, _TRIES + 1):

@@ -30,6 +30,7 @@ from ixmodal.server.routes import (
     health,
     models,
     openapi,
+    rerank,
     responses,
     tokens,
 )
@@ -42,6 +43,7 @@ V1_ROUTES: list[Described] = [
     *chat.ROUTES,
     *completions.ROUTES,
     *embeddings.ROUTES,
+    *rerank.ROUTES,
     *responses.ROUTES,
     *conversations.ROUTES,
     *models.ROUTES,

@@ -10,15 +10,18 @@ from typing import TypeVar
 Item = TypeVar("Item")
 
 
-async def merge(sources: Sequence[AsyncGenerator[Item, None]]) -> AsyncGenerator[tuple[int, Item], None]:
-    """Run all sources at once and yield their items as they come. The first failure ends all."""
+async def merge(
+    sources: Sequence[AsyncGenerator[Item, None]], at_once: int | None = None
+) -> AsyncGenerator[tuple[int, Item], None]:
+    """Run all sources, or `at_once` of them at a time, and yield items as they come. The first failure ends all."""
     if len(sources) == 1:
         async with aclosing(sources[0]) as items:
             async for item in items:
                 yield 0, item
         return
     queue: asyncio.Queue[tuple[int, Item] | Exception | None] = asyncio.Queue(maxsize=2 * len(sources))
-    tasks = [asyncio.create_task(_pump(index, source, queue)) for index, source in enumerate(sources)]
+    room = asyncio.Semaphore(at_once or len(sources))
+    tasks = [asyncio.create_task(_pump(index, source, queue, room)) for index, source in enumerate(sources)]
     running = len(tasks)
     try:
         while running:
@@ -36,10 +39,13 @@ async def merge(sources: Sequence[AsyncGenerator[Item, None]]) -> AsyncGenerator
 
 
 async def _pump(
-    index: int, source: AsyncGenerator[Item, None], queue: asyncio.Queue[tuple[int, Item] | Exception | None]
+    index: int,
+    source: AsyncGenerator[Item, None],
+    queue: asyncio.Queue[tuple[int, Item] | Exception | None],
+    room: asyncio.Semaphore,
 ) -> None:
     try:
-        async with aclosing(source) as items:
+        async with room, aclosing(source) as items:
             async for item in items:
                 await queue.put((index, item))
         await queue.put(None)

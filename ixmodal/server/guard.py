@@ -72,12 +72,15 @@ class GuardMiddleware:
         self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request that has a body; others go through."""
+        """Serve a request. One of GET is served at once: a body has no meaning there, and is not waited for."""
         if scope["type"] == "http" and self._is_too_long(scope):
             await too_long(self._limits).response()(scope, receive, send)
             return
-        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
+        if scope["type"] != "http" or scope["method"] in ("HEAD", "OPTIONS"):
             await self.app(scope, receive, send)
+            return
+        if scope["method"] == "GET":
+            await self._serve(b"", scope, receive, send)
             return
         try:
             async with asyncio.timeout(self._limits.body_timeout):

@@ -70,6 +70,8 @@ class TurnRequest:
     """Drop the oldest turns of a conversation that is too long, rather than refuse it."""
     max_messages: int | None = None
     """Keep the system messages and at most this many others."""
+    max_tool_calls: int | None = None
+    """Tools that an agent may run for it; of a model's turn, whose tools are the client's, it says nothing."""
 
 
 async def run_turn(engine: EngineClient, request: TurnRequest) -> AsyncGenerator[TurnEvent, None]:

@@ -16,7 +16,8 @@ class Limits(Declared):
         None, ge=1, le=100_000, description="Keep the system messages and at most this many others; unset: all."
     )
     max_tokens: int = Field(16_384, ge=1, le=1_048_576, description="Tokens generated for one choice.")
-    max_choices: int = Field(8, ge=1, le=128, description="Choices of one request (`n`, or prompts times `n`).")
+    max_choices: int = Field(8, ge=1, le=128, description="Choices for one prompt or conversation (`n`, `best_of`).")
+    max_prompts: int = Field(256, ge=1, le=2048, description="Prompts in the list of one text completion.")
     max_header_bytes: int = Field(
         65_536, ge=1024, le=1_048_576, description="Bytes of a request's line and headers; 100 headers at most."
     )

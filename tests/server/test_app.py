@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from typing import Any
+
 import httpx
 import pytest
 from starlette.testclient import TestClient
 
 from ixmodal.errors import SpecError
-from ixmodal.spec import App, Endpoint, Model
+from ixmodal.spec import AgentSpec, App, Endpoint, Model
 from tests.support.scripted import scripted_app
 from tests.support.server import Server
 
@@ -22,6 +24,28 @@ def test_models_are_listed_and_found(scripted: Server) -> None:
 def test_ids_with_slashes_are_found() -> None:
     with TestClient(scripted_app(App(models=(Model("org/model:7b"),)))) as client:
         assert client.get("/v1/models/org/model:7b").json()["id"] == "org/model:7b"
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/completions", {"prompt": "a"}),
+        ("/v1/embeddings", {"input": "a"}),
+        ("/v1/rerank", {"query": "a", "documents": ["b"]}),
+        ("/tokenize", {"prompt": "a"}),
+        ("/detokenize", {"tokens": [70]}),
+        ("/apply-template", {"messages": [{"role": "user", "content": "a"}]}),
+    ],
+)
+def test_an_agent_is_refused_where_only_models_answer(path: str, body: dict[str, Any]) -> None:
+    spec = App(models=(Model("demo"),), agents=(AgentSpec("helper", model="demo"),), default_model="helper")
+    with TestClient(scripted_app(spec)) as client:
+        response = client.post(path, json={"model": "helper", **body})
+        error = response.json()["error"]
+        assert (response.status_code, error["param"], error["code"]) == (400, "model", "agent_not_supported")
+        assert "its model, `demo`" in error["message"]
+        if not path.startswith("/v1"):
+            assert client.post(path, json=body).status_code in (200, 503)
 
 
 @pytest.mark.parametrize(

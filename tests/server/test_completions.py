@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.server import Server
+from tests.support.server import SCRIPTED, Server, serve
 
 
 def post(server: Server, **fields: Any) -> httpx.Response:
@@ -75,7 +75,7 @@ def test_stream_of_several_prompts(scripted: Server) -> None:
         ({"prompt": [True]}, "prompt"),
         ({"prompt": {"a": 1}}, "prompt"),
         ({"prompt": [99999]}, "prompt"),
-        ({"prompt": ["a"] * 5}, "prompt"),
+        ({"prompt": ["a"] * 257}, "prompt"),
         ({"prompt": "a", "max_tokens": -1}, "max_tokens"),
         ({"prompt": "a", "max_tokens": 10**8}, "max_tokens"),
         ({"prompt": "a", "logprobs": 6}, "logprobs"),
@@ -91,3 +91,24 @@ def test_a_wrong_field_is_a_400_that_names_it(scripted: Server, fields: dict[str
     response = post(scripted, **fields)
     assert response.status_code == 400, response.text
     assert response.json()["error"]["param"] == param
+
+
+def test_a_long_list_of_prompts_is_worked_through() -> None:
+    """Far more prompts than slots and queue: none is refused, and choices come in order."""
+    spec = {"models": [{"id": "demo", "slots": 2}], "endpoint": {"max_queued": 2}, "limits": {"max_prompts": 40}}
+    with serve(SCRIPTED, {"IXMODAL_SPEC": json.dumps(spec)}) as server:
+        prompts = [f"say:{number}|" for number in range(40)]
+        choices = post(server, prompt=prompts, n=2).json()["choices"]
+        assert [choice["text"] for choice in choices] == [str(number // 2) for number in range(80)]
+        streamed = post(server, prompt=prompts[:9], stream=True).text
+        assert streamed.count('"finish_reason":"stop"') == 9
+        error = post(server, prompt=[*prompts, "a"]).json()["error"]
+        assert (error["param"], error["code"]) == ("prompt", "limit_exceeded")
+        assert "41 entries" in error["message"]
+
+
+def test_the_time_of_a_request_is_that_of_all_its_prompts() -> None:
+    spec = {"models": [{"id": "demo", "slots": 1}], "limits": {"request_timeout": 1}}
+    with serve(SCRIPTED, {"IXMODAL_SPEC": json.dumps(spec)}) as server:
+        response = post(server, prompt=["!slow=0.1 say:abcd|"] * 20)
+        assert (response.status_code, response.json()["error"]["code"]) == (504, "deadline_exceeded")

@@ -20,7 +20,7 @@ SKIPPED = "#" * len("<think>\n")
 NUMBER = {"type": "integer", "minimum": 0, "maximum": 99}
 SCHEMA = {"type": "object", "properties": {"a": NUMBER}, "required": ["a"], "additionalProperties": False}
 FORMAT = {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA}}
-TOOL = {"type": "function", "function": {"name": "f", "parameters": SCHEMA}}
+TOOL: dict[str, Any] = {"type": "function", "function": {"name": "f", "parameters": SCHEMA}}
 CALL = '<tool_call>{"name": "f", "arguments": {"a": 1}}</tool_call>'
 
 

@@ -156,6 +156,13 @@ def test_null_means_unset(http: TestClient) -> None:
     assert "user" not in response.json()
 
 
+def test_an_agents_tool_calls_are_bounded(http: TestClient, fake: Fake) -> None:
+    response = post(http, input="echo: a", max_tool_calls=3).json()
+    assert response["max_tool_calls"] == 3
+    assert fake.requests[-1].max_tool_calls == 3
+    assert post(http, input="echo: a", max_tool_calls=0).json()["error"]["param"] == "max_tool_calls"
+
+
 def test_hints_are_accepted_without_effect(http: TestClient) -> None:
     response = post(
         http,
@@ -165,7 +172,6 @@ def test_hints_are_accepted_without_effect(http: TestClient) -> None:
         prompt_cache_retention="24h",
         prompt_cache_options={"ttl": "30m"},
         safety_identifier="s",
-        max_tool_calls=3,
         include=["reasoning.encrypted_content"],
         reasoning={"effort": "high", "summary": "auto"},
         stream=False,
@@ -175,4 +181,3 @@ def test_hints_are_accepted_without_effect(http: TestClient) -> None:
         "k",
         "s",
     )
-    assert response["max_tool_calls"] == 3

@@ -58,6 +58,7 @@ class Agent:
           beginning, which follow after an empty line.
         - `tools` and `tool_choice` are about the client's tools. A call of one ends the turn; own calls beside it are
           not run. `none` leaves the client's tools out, `required` makes the turn end with a call of one of them.
+        - `max_tool_calls`: calls of the agent's tools that are run at most. Then it must answer.
         - `sampling`: `max_tokens` and `min_tokens` are bounds of all steps together. A constraint is that of a last
           step, before which no text is shown. The rest holds for each step.
 
@@ -72,6 +73,7 @@ class Agent:
         reply = Reply(plan.client_tools)
         messages = plan.request.messages
         is_last = False
+        left = plan.request.max_tool_calls
         while True:
             step = Step(reply.steps, is_last=is_last or reply.steps >= self.spec.max_steps)
             async with aclosing(self._take(step, plan, messages, reply)) as events:
@@ -79,9 +81,10 @@ class Agent:
                     yield event
             if reason := self._reason(plan, step, reply.usage):
                 break
-            is_last = not step.calls
             if step.calls:
-                messages = [*messages, step.message(), *await self._answer_calls(step.calls, plan.deadline)]
+                messages = [*messages, step.message(), *await self._answer_calls(step.calls, plan.deadline, left)]
+                left = None if left is None else max(0, left - len(step.calls))
+            is_last = not step.calls or left == 0
         yield TurnEnd(reason, reply.usage)
 
     async def _take(
@@ -161,15 +164,17 @@ class Agent:
             return "stop"
         return "length" if limit is not None and used.completion_tokens >= limit else None
 
-    async def _answer_calls(self, calls: list[Call], deadline: float) -> list[dict[str, Any]]:
+    async def _answer_calls(self, calls: list[Call], deadline: float, left: int | None) -> list[dict[str, Any]]:
         async with _before(deadline), asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._call(index, call)) for index, call in enumerate(calls)]
+            tasks = [group.create_task(self._call(index, call, left)) for index, call in enumerate(calls)]
         return [
             {"role": "tool", "tool_call_id": call.id, "name": call.name, "content": task.result()}
             for call, task in zip(calls, tasks, strict=True)
         ]
 
-    async def _call(self, index: int, call: Call) -> str:
+    async def _call(self, index: int, call: Call, left: int | None) -> str:
+        if left is not None and index >= left:
+            return "Error: this call was not run; the request allows no more tool calls"
         if index >= self.spec.max_calls:
             return f"Error: this call was not run; make at most {self.spec.max_calls} at a time"
         if call.name not in self._tools:

@@ -8,7 +8,7 @@ import msgspec
 from pydantic import BeforeValidator, Field, model_validator
 
 from ixmodal.engine.request import FinishReason, InfillPrompt, SamplingParams, TextPrompt, TokenLogprob, TokenPrompt
-from ixmodal.server.errors import field_error
+from ixmodal.server.errors import HTTPError, field_error
 from ixmodal.server.protocol.answers import clamped
 from ixmodal.server.protocol.fields import SamplingFields, over
 from ixmodal.spec import Limits
@@ -76,8 +76,13 @@ class CompletionRequest(SamplingFields):
         for name in ("n", "best_of"):
             if (value := getattr(self, name)) and value > limits.max_choices:
                 raise over(name, value, limits.max_choices)
-        if len(self.prompt) * self.tries > limits.max_choices:
-            raise over("prompt", len(self.prompt) * self.tries, limits.max_choices)
+        if len(self.prompt) > limits.max_prompts:
+            raise HTTPError(
+                400,
+                f"'prompt' has {len(self.prompt)} entries, above this server's limit of {limits.max_prompts}.",
+                param="prompt",
+                code="limit_exceeded",
+            )
 
     def prompts(self) -> list[Prompt]:
         """The prompts for the engine, in order."""

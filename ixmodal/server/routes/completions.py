@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import statistics
 from collections.abc import AsyncGenerator
@@ -36,7 +37,11 @@ async def completions(request: Request) -> Response:
     engine = served.engine_at_once
     sampling = body.choice_sampling(limits)
     requests = [GenerationRequest(p, params) for p in body.prompts() for params in seeded(sampling, body.tries)]
-    outputs = merge([metered(item.prompt, engine.generate(item)) for item in requests])
+    # As many at once as the model has slots: the others would only fill the queue. The time is that of all.
+    deadline = asyncio.get_running_loop().time() + limits.request_timeout
+    outputs = merge(
+        [metered(item.prompt, engine.generate(item, deadline)) for item in requests], at_once=engine.slots
+    )
     if body.stream:
         return await stream(started(outputs), lambda items: _stream(items, body, served.model.id), limits)
     texts = [_Continuation(body, index // body.tries) for index in range(len(requests))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -23,7 +24,7 @@ async def embeddings(request: Request) -> Response:
     body = await parse(request, EmbeddingRequest)
     body.check()
     served = model_of(request, body.model)
-    found = await _embed_all(served.engine_at_once, body.prompts(), Pooling(served.model.pooling))
+    found = await embed_all(served.engine_at_once, body.prompts(), Pooling(served.model.pooling))
     data = [
         {"object": "embedding", "index": index, "embedding": body.show(item.vector)} for index, item in enumerate(found)
     ]
@@ -32,8 +33,10 @@ async def embeddings(request: Request) -> Response:
     return JSONResponse({"object": "list", "model": served.model.id, "data": data, "usage": usage})
 
 
-async def _embed_all(engine: EngineClient, prompts: list[TextPrompt | TokenPrompt], pooling: Pooling) -> list[Embedded]:
-    """As many at once as the model has slots, so that one request's inputs don't fill the queue."""
+async def embed_all(
+    engine: EngineClient, prompts: Sequence[TextPrompt | TokenPrompt], pooling: Pooling
+) -> list[Embedded]:
+    """Vectors in the order of prompts, as many at once as there are slots: one request should not fill the queue."""
     at_once = asyncio.Semaphore(engine.slots)
 
     async def one(prompt: TextPrompt | TokenPrompt) -> Embedded:

@@ -117,9 +117,11 @@ async def tokenizer_info(request: Request) -> Response:
 
 
 def _first(request: Request) -> str:
-    """These routes are for looking: without a model they mean the default, or the first."""
+    """These routes are for looking: without a model they mean the default (of an agent, its model), or the first."""
     spec = runtime_of(request).spec
-    return spec.default_model or spec.models[0].id
+    models_of_agents = {agent.id: agent.model for agent in spec.agents}
+    default = spec.default_model or spec.models[0].id
+    return models_of_agents.get(default, default)
 
 
 ROUTES = [

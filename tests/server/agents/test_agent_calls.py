@@ -45,6 +45,19 @@ async def test_more_calls_than_allowed_are_not_run() -> None:
     assert len(toolbox.seen) == 4
 
 
+@pytest.mark.parametrize(("most", "run_calls"), [(1, ["ok", "no"]), (2, ["ok", "ok"]), (3, ["ok", "ok", "ok", "no"])])
+async def test_tool_calls_of_a_request_are_bounded(most: int, run_calls: list[str]) -> None:
+    two = calls(("weather", {"city": "Rome"}), ("weather", {"city": "Oslo"}))
+    turns = Turns(two, two, says("Done."))
+    events = await run(agent(turns, "weather"), ask(max_tool_calls=most))
+    if most == 3:
+        assert text_of(events) == "Done."
+    steps = len(run_calls) // 2
+    assert ["no" if "allows no more" in told else "ok" for told in results(turns, steps)] == run_calls
+    assert turns.requests[steps].tool_choice.mode == "none"
+    assert len(turns.requests) == steps + 1
+
+
 async def test_the_model_is_told_what_went_wrong() -> None:
     assert await result_of("fail", {"message": "no"}) == "Error: fail failed: ValueError: no"
     assert await result_of("hang", tool_timeout=0.05) == "Error: hang did not end within 0.05 seconds"

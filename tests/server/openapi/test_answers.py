@@ -66,6 +66,12 @@ CALLS = [
     Call("POST", "/v1/completions", TEXT | {"prompt": []}, 400),
     Call("POST", "/v1/embeddings", {"model": "demo", "input": ["a", "b"]}),
     Call("POST", "/v1/embeddings", {"model": "demo", "input": [[70, 71]], "encoding_format": "base64"}),
+    Call(
+        "POST",
+        "/v1/rerank",
+        {"model": "demo", "query": "a", "documents": ["b", {"text": "a"}], "return_documents": True},
+    ),
+    Call("POST", "/v1/rerank", {"model": "demo", "query": "a", "documents": []}, 400),
     Call("POST", "/v1/responses", ASK),
     Call("POST", "/v1/responses", {**ASK, "input": ITEMS, "top_logprobs": 2, "user": "u", "stream": True}),
     Call("POST", "/v1/responses", {**ASK, "max_output_tokens": 16, "reasoning": {"effort": "low"}, "input": "b" * 40}),

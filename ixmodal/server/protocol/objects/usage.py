@@ -13,6 +13,12 @@ class PromptTokensDetails(TypedDict):
     cached_tokens: int
 
 
+class CompletionTokensDetails(TypedDict):
+    """Tokens of the answer up to the end of the model's thought."""
+
+    reasoning_tokens: int
+
+
 class CompletionUsage(TypedDict):
     """Tokens really evaluated and sampled."""
 
@@ -20,4 +26,5 @@ class CompletionUsage(TypedDict):
     completion_tokens: int
     total_tokens: int
     prompt_tokens_details: PromptTokensDetails
+    completion_tokens_details: CompletionTokensDetails
     dropped_messages: NotRequired[int]

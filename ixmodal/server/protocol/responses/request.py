@@ -113,7 +113,6 @@ class ResponsesRequest(SamplingFields):
         "prompt": (),
     }
     without_effect: ClassVar[frozenset[str]] = SamplingFields.without_effect | {
-        "max_tool_calls",
         "prompt_cache_key",
         "prompt_cache_options",
         "prompt_cache_retention",
@@ -194,4 +193,11 @@ class ResponsesRequest(SamplingFields):
         )
         tools = [tool.to_chat() for tool in self.tools or ()]
         choice = to_choice(self.tool_choice, has_tools=bool(tools))
-        return TurnRequest(messages, sampling, tools, choice, self.parallel_tool_calls is not False)
+        return TurnRequest(
+            messages,
+            sampling,
+            tools,
+            choice,
+            self.parallel_tool_calls is not False,
+            max_tool_calls=self.max_tool_calls,
+        )
