@@ -14,6 +14,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from starlette.applications import Starlette
 
@@ -39,7 +40,7 @@ def _build() -> Starlette:
 def _exit_if_failed(app: Starlette, runtime: Runtime) -> None:
     """Have an engine that can't be loaded or kept alive end the process with exit code 1: a platform replaces it."""
     failures: list[IxmodalError] = []
-    inner = app.router.lifespan_context
+    inner: Any = app.router.lifespan_context
 
     def give_up(error: IxmodalError) -> None:
         logging.getLogger("ixmodal").critical("%s", error.message)
@@ -48,7 +49,7 @@ def _exit_if_failed(app: Starlette, runtime: Runtime) -> None:
         failures.append(error)
 
     @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[object]:
+    async def lifespan(app: Starlette) -> AsyncIterator[Any]:
         async with inner(app) as state:
             yield state
         if failures:

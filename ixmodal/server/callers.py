@@ -44,12 +44,15 @@ def find_model(runtime: Runtime, name: str | None) -> ServedModel:
 
     Raises:
         ModelNotFoundError: there is none, or the caller may not use it: which of the two is not told.
-        InvalidRequestError: the request names none, and the spec has no default.
+        InvalidRequestError: the request names none, and the spec has no default; or it names an agent.
     """
     caller = current_caller()
     try:
         served = runtime.find(name)
     except InvalidRequestError:
+        agent = name or runtime.spec.default_model
+        if agent is not None and not caller.may_use(agent):
+            raise not_permitted(agent) from None
         raise
     except ModelNotFoundError:
         if caller.models is None:

@@ -97,13 +97,14 @@ def test_a_key_sees_and_asks_its_models_only() -> None:
             ("POST", "/v1/responses", {"input": "say:x"}),
             ("POST", "/v1/completions", {"prompt": "x", "max_tokens": 1}),
             ("POST", "/v1/embeddings", {"input": "x"}),
+            ("POST", "/v1/rerank", {"query": "x", "documents": ["y"]}),
             ("POST", "/tokenize", {"prompt": "x"}),
             ("POST", "/detokenize", {"tokens": [1]}),
             ("POST", "/apply-template", {"messages": CHAT["messages"]}),
         ]
         texts = set()
         for method, path, body in calls:
-            for name in ("b", "nope", None) + (("agent",) if path in ("/v1/chat/completions", "/v1/responses") else ()):
+            for name in ("b", "nope", "agent", None):
                 sent = {**body, "model": name} if name else body
                 answer = client.request(method, path, json=sent, headers=narrow)
                 assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found"), (path, name)

@@ -39,9 +39,7 @@ async def completions(request: Request) -> Response:
     requests = [GenerationRequest(p, params) for p in body.prompts() for params in seeded(sampling, body.tries)]
     # As many at once as the model has slots: the others would only fill the queue. The time is that of all.
     deadline = asyncio.get_running_loop().time() + limits.request_timeout
-    outputs = merge(
-        [metered(item.prompt, engine.generate(item, deadline)) for item in requests], at_once=engine.slots
-    )
+    outputs = merge([metered(item.prompt, engine.generate(item, deadline)) for item in requests], at_once=engine.slots)
     if body.stream:
         return await stream(started(outputs), lambda items: _stream(items, body, served.model.id), limits)
     texts = [_Continuation(body, index // body.tries) for index in range(len(requests))]
