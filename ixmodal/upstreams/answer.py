@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import AsyncExitStack, aclosing, contextmanager
 
@@ -10,6 +11,8 @@ import httpx
 
 from ixmodal.errors import UpstreamError, UpstreamTimeoutError
 from ixmodal.upstreams.headers import from_upstream
+
+logger = logging.getLogger("ixmodal")
 
 
 class Answer:
@@ -73,15 +76,20 @@ class Answer:
 
 @contextmanager
 def told(name: str, verb: str = "can't be reached") -> Iterator[None]:
-    """Turn what goes wrong on the way into this package's errors."""
-    who = f"The upstream of {name}"
+    """Turn what goes wrong on the way into this server's errors, and log it."""
     try:
         yield
-    except httpx.ConnectTimeout:
-        raise UpstreamTimeoutError(f"{who} can't be reached: no connection in time.") from None
-    except httpx.TimeoutException:
-        raise UpstreamTimeoutError(f"{who} did not answer in time: it was silent for too long.") from None
-    except TimeoutError:
-        raise UpstreamTimeoutError(f"{who} did not answer within the time that a request may take.") from None
-    except (httpx.TransportError, httpx.InvalidURL) as error:
-        raise UpstreamError(f"{who} {verb}: {error or 'the connection was lost'} ({type(error).__name__}).") from None
+    except (httpx.TransportError, httpx.InvalidURL, TimeoutError) as error:
+        failure = _failure(f"The upstream of {name}", verb, error)
+        logger.warning("%s", failure.message)
+        raise failure from None
+
+
+def _failure(who: str, verb: str, error: Exception) -> UpstreamError:
+    if isinstance(error, httpx.ConnectTimeout):
+        return UpstreamTimeoutError(f"{who} can't be reached: no connection in time.")
+    if isinstance(error, httpx.TimeoutException):
+        return UpstreamTimeoutError(f"{who} did not answer in time: it was silent for too long.")
+    if isinstance(error, TimeoutError):
+        return UpstreamTimeoutError(f"{who} did not answer within the time that a request may take.")
+    return UpstreamError(f"{who} {verb}: {error or 'the connection was lost'} ({type(error).__name__}).")

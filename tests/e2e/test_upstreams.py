@@ -52,7 +52,7 @@ def gateway(demo: Server, scripted: Server, guarded: Server) -> Iterator[Server]
     ]
     agents = [{"id": "helper", "model": "shipped", "tools": ["tests.support.weather:get_weather"]}]
     environ = spec_of(models, agents=agents, endpoint={"api_keys": ["local-key"]}) | {"FAR_KEY": "far-key"}
-    with serve(("uvicorn", "ixmodal.asgi:app"), environ) as server:
+    with serve(("ixmodal", "serve"), environ) as server:
         yield server
 
 
@@ -93,6 +93,13 @@ def test_who_answered_and_the_request_id(gateway: Server, near: OpenAI) -> None:
     assert gateway.health()["models"]["scripted"] == "ready"
 
 
+def test_it_says_whom_it_asks_and_shows_no_key(gateway: Server, scripted: Server, near: OpenAI) -> None:
+    with pytest.raises(APIStatusError):
+        ask(near, "misguarded", "say:x")
+    assert f"asked of {scripted.url}/v1" in gateway.log
+    assert not [key for key in ("far-key", "wrong") if key in gateway.log]
+
+
 def test_completions_and_embeddings(near: OpenAI, scripted: Server) -> None:
     whole = near.completions.create(model="scripted", prompt="say:one two|", max_tokens=50)
     assert whole.choices[0].text == "one two"
@@ -128,6 +135,7 @@ def test_tokens(gateway: Server, scripted: Server) -> None:
         assert found.json() == httpx.post(f"{scripted.url}/{path}", json=body).json()
     found = httpx.get(f"{gateway.url}/tokenizer_info?model=scripted", headers=head)
     assert found.json() == httpx.get(f"{scripted.url}/tokenizer_info").json()
+    assert httpx.head(f"{gateway.url}/tokenizer_info?model=scripted", headers=head).status_code == 200
 
 
 def test_keys_are_each_servers_own(gateway: Server, near: OpenAI) -> None:

@@ -19,8 +19,10 @@ STATUSES = {
     413: "The body is too long.",
     429: "Busy, or over a limit: wait for Retry-After.",
     500: "The server or its engine failed; its log says why.",
+    502: "The server that answers for the model can't be reached, or broke off.",
     503: "Not ready, or unavailable for a while.",
     504: "The request took longer than it may.",
+    508: "The servers that answer for each other's models lead in a circle.",
 }
 ALWAYS: Headers = {
     "x-request-id": ("The request's id: the client's, if it sent a harmless one.", {"type": "string"}, True),

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 SERVED_BY = "x-ixmodal-served-by"
 _OVERFLOWING = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/embeddings"})
 _LOOKING = frozenset({"/tokenize", "/detokenize", "/apply-template", "/tokenizer_info"})
+_ASKING = "/v1/responses"
+"""Makes its answers of an upstream's, see `turns`."""
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
@@ -59,28 +61,39 @@ class _Asked:
     named: _Named
     raw: bytes
 
+    @property
+    def has_body(self) -> bool:
+        """False for a GET, and for a HEAD, which is answered as one."""
+        return self.request.method == "POST"
+
     def body_for(self, model: str) -> bytes | None:
         """The body with another model: all other values keep their bytes. None for a GET."""
-        if self.request.method == "GET":
+        if not self.has_body:
             return None
         fields: dict[str, msgspec.Raw] = msgspec.json.decode(self.raw, type=dict[str, msgspec.Raw])
         return msgspec.json.encode({**fields, "model": model})
 
     def path_for(self, model: str) -> str:
         """The path; a GET names its model in the query."""
-        return f"{self.path}?{urlencode({'model': model})}" if self.request.method == "GET" else self.path
+        return self.path if self.has_body else f"{self.path}?{urlencode({'model': model})}"
 
 
 def with_upstreams(route: Described, spec: App) -> Described:
     """The route, passing on what is for an upstream; the same route where that can't be."""
-    if route.path not in _OVERFLOWING | _LOOKING or len(spec.local_models) == len(spec.models):
+    passes_on = route.path in _OVERFLOWING | _LOOKING
+    if not (passes_on or route.path == _ASKING) or len(spec.local_models) == len(spec.models):
         return route
-    by = {SERVED_BY: "The model that answered: the one asked for, or the one that it overflowed to."}
+    by = (
+        {SERVED_BY: "The model that answered: the one asked for, or the one that it overflowed to."}
+        if passes_on
+        else {}
+    )
     operations = [
         replace(operation, errors=(*operation.errors, 502, 508), headers={**operation.headers, **by})
         for operation in route.operations
     ]
-    return Described(route.path, _forwarding(route.path, route.endpoint), *operations)
+    endpoint = _forwarding(route.path, route.endpoint) if passes_on else route.endpoint
+    return Described(route.path, endpoint, *operations)
 
 
 def _forwarding(path: str, endpoint: Endpoint) -> Endpoint:
@@ -114,7 +127,7 @@ async def _here_first(asked: _Asked, endpoint: Endpoint, served: ServedModel) ->
 
 async def _read(request: Request, path: str) -> _Asked | None:
     """The request, if its body can be passed on at all."""
-    if request.method == "GET":
+    if request.method != "POST":
         return _Asked(request, path, _Named(request.query_params.get("model")), b"")
     raw = await request.body()
     try:

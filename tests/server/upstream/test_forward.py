@@ -234,6 +234,17 @@ def test_models_are_shown() -> None:
         assert URL not in client.get("/v1/models").text
 
 
+def test_the_document_knows_what_upstreams_may_answer() -> None:
+    with serving() as client:
+        paths = client.get("/openapi.json").json()["paths"]
+    for path in ("/v1/chat/completions", "/v1/embeddings", "/tokenize"):
+        responses = paths[path]["post"]["responses"]
+        assert {"502", "508"} <= set(responses)
+        assert "x-ixmodal-served-by" in responses["200"]["headers"]
+    assert {"502", "508"} <= set(paths["/v1/responses"]["post"]["responses"])
+    assert "502" not in paths["/v1/conversations"]["post"]["responses"]
+
+
 def test_unprefixed_routes_are_passed_on(respx_mock: respx.MockRouter) -> None:
     respx_mock.post(CHAT).respond(200, json={"from": "there"})
     with serving(endpoint={"unprefixed_routes": True}) as client:
