@@ -7,7 +7,7 @@ $(BIN)/ixmodal: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-.PHONY: serve test services check format bench ci clean
+.PHONY: serve test services check format bench fuzz ci clean
 serve: $(BIN)/ixmodal          ## serve the model that ships
 	$(BIN)/ixmodal serve
 test: $(BIN)/ixmodal           ## all tests
@@ -24,6 +24,8 @@ format: $(BIN)/ixmodal         ## format and mend what can be mended
 	$(BIN)/ruff format .
 bench: $(BIN)/ixmodal          ## decode through HTTP against the bare library
 	$(BIN)/python -m bench.decode
+fuzz: $(BIN)/ixmodal           ## 10,000 generated requests to a real server
+	$(BIN)/python -m tests.fuzz --cases 10000
 ci:                            ## what CI runs, in a clean copy
 	.ci/run
 clean:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ixmodal.engine.constraints import TokenMask
 
 _FIRST_CANDIDATES = 256
+_GREATEST = np.finfo(np.float32).max
 _LEAST_TEMPERATURE = np.finfo(np.float32).tiny
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -67,8 +68,7 @@ class Sampler:
             logits[self._bias_ids] += self._biases
         if self._repeated:
             ids = np.fromiter(self._repeated, np.int64, len(self._repeated))
-            chosen = logits[ids]
-            logits[ids] = np.where(chosen > 0, chosen / params.repetition_penalty, chosen * params.repetition_penalty)
+            logits[ids] = _penalised(logits[ids], np.float32(params.repetition_penalty))
         if self._counts and (params.frequency_penalty or params.presence_penalty):
             ids = np.fromiter(self._counts, np.int64, len(self._counts))
             counts = np.fromiter(self._counts.values(), np.float32, len(self._counts))
@@ -131,6 +131,13 @@ class Sampler:
             if count == limit or reached[-1] >= wanted:
                 return ids[: int(reached.searchsorted(wanted)) + 1]
             count = min(limit, count * 8)
+
+
+def _penalised(logits: Floats, penalty: np.float32) -> Floats:
+    """Logits nearer to zero, or further from it for a penalty below 1: as far as numbers go, but finite still."""
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        moved = np.where(logits > 0, logits / penalty, logits * penalty)
+    return np.where(np.isfinite(logits), np.clip(moved, -_GREATEST, _GREATEST), logits)
 
 
 def _keep_typical(weights: Floats, typical_p: float) -> Floats:

@@ -129,6 +129,15 @@ def test_a_seed_is_no_fixed_quantile() -> None:
     assert len({chooser.sample(np.zeros(1000, np.float32)) for _ in range(50)}) > 40
 
 
+@pytest.mark.parametrize("penalty", [5e-324, 1e-45, 1e-30])
+@pytest.mark.parametrize("temperature", [0.0, 1.0, 5e-324])
+def test_a_repetition_penalty_next_to_zero_is_no_damage(penalty: float, temperature: float) -> None:
+    chooser = sampler((0, 1, 2), repetition_penalty=penalty, temperature=temperature)
+    assert chooser.sample(np.array([-1.0, 2.0, 0.0, 1.0], dtype=np.float32)) == 1
+    with pytest.raises(EngineError):
+        chooser.sample(np.array([1.0, np.inf, 0.0, 1.0], dtype=np.float32))
+
+
 def test_repetition_penalty_divides_the_positive_and_multiplies_the_negative() -> None:
     logits = np.array([2.0, -1.0, 0.0, 3.0, 1.9], dtype=np.float32)
     chooser = sampler((0, 1, 2), repetition_penalty=2.0, temperature=0.0)

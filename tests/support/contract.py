@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
 
-import httpx
 from jsonschema import Draft202012Validator
 from jsonschema.protocols import Validator
 
 _METHODS = ("get", "post", "put", "patch", "delete")
+
+
+class Answered(Protocol):
+    """A response of any HTTP client."""
+
+    @property
+    def status_code(self) -> int: ...
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+    @property
+    def content(self) -> bytes: ...
+    @property
+    def text(self) -> str: ...
+    def json(self) -> Any: ...
 
 
 class Contract:
@@ -31,7 +44,7 @@ class Contract:
                 if method in item:
                     yield method.upper(), path, item[method]
 
-    def check(self, method: str, path: str, response: httpx.Response) -> None:
+    def check(self, method: str, path: str, response: Answered) -> None:
         """Assert that the response of an operation is as declared: status, headers, media type, content."""
         where = f"{method} {path} {response.status_code}"
         declared = self.document["paths"][path][method.lower()]["responses"]

@@ -102,6 +102,10 @@ def _success(operation: Operation, schemas: Schemas) -> dict[str, Any]:
     shown = _answer(operation.answer, schemas)
     own: Headers = {name: (text, {"type": "string"}, False) for name, text in operation.headers.items()}
     shown["headers"] |= headers(own)
+    if operation.links:
+        shown["links"] = {
+            id: {"operationId": id, "parameters": dict(parameters)} for id, parameters in operation.links.items()
+        }
     if operation.events is not None:
         shown.setdefault("content", {})["text/event-stream"] = {"schema": _event(operation, schemas)}
     return shown

@@ -56,6 +56,8 @@ class Operation:
         errors: statuses of errors beside those that every operation has (see `Document`).
         status: the status of a success.
         others: answers of other statuses that are not the error envelope.
+        links: operations that follow, by id, and where each of their parameters is found (runtime expressions,
+            https://spec.openapis.org/oas/v3.1.1#runtime-expressions).
         headers: names and descriptions of headers that a success may have.
         public: True if no API key is needed.
     """
@@ -71,8 +73,14 @@ class Operation:
     errors: tuple[int, ...] = ()
     status: int = 200
     others: Mapping[int, Any] = field(default_factory=dict)
+    links: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     public: bool = False
+
+    def renamed(self, suffix: str) -> Operation:
+        """The same operation, and what follows it, under other ids."""
+        links = {f"{id}{suffix}": parameters for id, parameters in self.links.items()}
+        return replace(self, id=f"{self.id}{suffix}", links=links)
 
 
 class Described(Route):
@@ -84,5 +92,5 @@ class Described(Route):
 
     def without_prefix(self, prefix: str) -> Described:
         """The same route without the first part of its path."""
-        operations = [replace(operation, id=f"{operation.id}Unprefixed") for operation in self.operations]
+        operations = [operation.renamed("Unprefixed") for operation in self.operations]
         return Described(self.path.removeprefix(prefix), self.endpoint, *operations)

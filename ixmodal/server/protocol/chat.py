@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from ixmodal.server.errors import field_error
 from ixmodal.server.protocol.constraints import ResponseFormat, to_constraint
 from ixmodal.server.protocol.fields import SamplingFields, over
-from ixmodal.server.protocol.messages import Message
+from ixmodal.server.protocol.messages import Messages
 from ixmodal.server.protocol.tools import MAX_TOOLS, AllowedChoice, NamedChoice, Tool, to_choice
 from ixmodal.server.turns import TurnRequest
 from ixmodal.spec import Limits
@@ -39,7 +39,7 @@ class ChatRequest(SamplingFields):
         "store",
         "verbosity",
     }
-    messages: list[Message] = Field(min_length=1)
+    messages: Messages
     max_completion_tokens: int | None = Field(None, ge=1)
     logprobs: bool | None = None
     top_logprobs: int | None = Field(None, ge=0, le=20)

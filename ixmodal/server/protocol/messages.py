@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NotRequired, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from ixmodal.server.errors import field_error
-from ixmodal.server.protocol.shown import ClosedDict
+from ixmodal.server.protocol.shown import ClosedDict, shown_as
 
 MAX_TOOL_CALLS = 128
 
@@ -42,7 +42,7 @@ def _text_of_parts(content: Any) -> Any:
     return "".join(texts)
 
 
-Content = str | list[TextPart | RefusalPart] | None
+Content = str | list[TextPart | RefusalPart]
 
 
 class FunctionCall(BaseModel):
@@ -62,15 +62,20 @@ class ToolCall(BaseModel):
     function: FunctionCall
 
 
+Name = Annotated[str, Field(min_length=1, max_length=64)]
+CallId = Annotated[str, Field(min_length=1, max_length=128)]
+ToolCalls = Annotated[list[ToolCall], Field(max_length=MAX_TOOL_CALLS)]
+
+
 class Message(BaseModel):
     """One message, its content as one text."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
     role: Literal["developer", "system", "user", "assistant", "tool"]
-    content: Annotated[str | None, BeforeValidator(_text_of_parts, json_schema_input_type=Content)] = None
-    name: Annotated[str, Field(min_length=1, max_length=64)] | None = None
-    tool_calls: Annotated[list[ToolCall], Field(max_length=MAX_TOOL_CALLS)] | None = None
-    tool_call_id: Annotated[str, Field(min_length=1, max_length=128)] | None = None
+    content: Annotated[str | None, BeforeValidator(_text_of_parts)] = None
+    name: Name | None = None
+    tool_calls: ToolCalls | None = None
+    tool_call_id: CallId | None = None
     refusal: str | None = None
     reasoning_content: str | None = None
 
@@ -98,3 +103,44 @@ class Message(BaseModel):
             if (value := getattr(self, name)) is not None:
                 message[name] = value
         return message
+
+
+class SentMessage(ClosedDict):
+    """How a message of the user's, or an instruction, is sent."""
+
+    role: Literal["developer", "system", "user"]
+    content: Content
+    name: NotRequired[Name | None]
+    tool_calls: NotRequired[None]
+    tool_call_id: NotRequired[None]
+    refusal: NotRequired[None]
+    reasoning_content: NotRequired[None]
+
+
+class SentAssistantMessage(ClosedDict):
+    """How a message of the assistant's is sent: with a content, a refusal, or calls of tools."""
+
+    role: Literal["assistant"]
+    content: NotRequired[Content | None]
+    name: NotRequired[Name | None]
+    tool_calls: NotRequired[ToolCalls | None]
+    tool_call_id: NotRequired[None]
+    refusal: NotRequired[str | None]
+    reasoning_content: NotRequired[str | None]
+
+
+class SentToolMessage(ClosedDict):
+    """How the answer of a tool is sent."""
+
+    role: Literal["tool"]
+    content: Content
+    tool_call_id: CallId
+    name: NotRequired[Name | None]
+    tool_calls: NotRequired[None]
+    refusal: NotRequired[None]
+    reasoning_content: NotRequired[None]
+
+
+_Sent = Annotated[SentMessage | SentAssistantMessage | SentToolMessage, Field(discriminator="role")]
+Messages = Annotated[list[Message], Field(min_length=1), shown_as(Annotated[list[_Sent], Field(min_length=1)])]
+"""The messages of a request: at least one."""

@@ -57,6 +57,15 @@ async def item(request: Request) -> Response:
 
 
 _GONE = (404, *STORE)
+_ITS_ID = {"id": "$response.body#/id"}
+_FIRST_ITEM = {"id": "$request.path.id", "item": "$response.body#/first_id"}
+_FOLLOWING = (
+    "getConversation",
+    "updateConversation",
+    "deleteConversation",
+    "listConversationItems",
+    "createConversationItems",
+)
 ROUTES = [
     Described(
         "/v1/conversations",
@@ -69,6 +78,7 @@ ROUTES = [
             body=CreateConversation,
             body_required=False,
             errors=_GONE,
+            links=dict.fromkeys(_FOLLOWING, _ITS_ID),
         ),
     ),
     Described(
@@ -92,6 +102,7 @@ ROUTES = [
             body=CreateItems,
             query=IncludeQuery,
             errors=_GONE,
+            links=dict.fromkeys(("getConversationItem", "deleteConversationItem"), _FIRST_ITEM),
         ),
     ),
     Described(

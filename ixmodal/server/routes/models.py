@@ -53,7 +53,15 @@ def _describe(served: ServedModel) -> dict[str, Any]:
 
 ROUTES = [
     Described(
-        "/v1/models", list_models, Operation("listModels", "GET", "All models and agents of the spec.", ModelList)
+        "/v1/models",
+        list_models,
+        Operation(
+            "listModels",
+            "GET",
+            "All models and agents of the spec.",
+            ModelList,
+            links={"getModel": {"model": "$response.body#/data/0/id"}},
+        ),
     ),
     Described(
         "/v1/models/{model:path}",

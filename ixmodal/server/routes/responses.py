@@ -81,6 +81,8 @@ async def input_items(request: Request) -> Response:
     return JSONResponse(page(await _service(request).input_items(request.path_params["id"]), query))
 
 
+_ITS_ID = {"id": "$response.body#/id"}
+_FOLLOWING = dict.fromkeys(("getResponse", "deleteResponse", "cancelResponse", "listInputItems"), _ITS_ID)
 ROUTES = [
     Described(
         "/v1/responses",
@@ -93,6 +95,7 @@ ROUTES = [
             body=ResponsesRequest,
             events=ResponseStreamEvent,
             errors=ENGINE,
+            links=_FOLLOWING,
         ),
     ),
     Described(

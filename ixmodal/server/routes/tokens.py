@@ -13,7 +13,7 @@ from ixmodal.models.tool_calls import choose_format
 from ixmodal.server.errors import field_error
 from ixmodal.server.json import JSONResponse
 from ixmodal.server.openapi.operation import ENGINE, Described, Operation
-from ixmodal.server.protocol.messages import Message
+from ixmodal.server.protocol.messages import Messages
 from ixmodal.server.protocol.objects.tokens import PromptText, TokenizerInfo, Tokens
 from ixmodal.server.protocol.responses.listing import query_of
 from ixmodal.server.protocol.tools import MAX_TOOLS, Tool
@@ -26,7 +26,7 @@ class TokenizeRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
     model: str | None = None
     prompt: str | None = None
-    messages: list[Message] | None = Field(None, min_length=1)
+    messages: Messages | None = None
     tools: Annotated[list[Tool], Field(max_length=MAX_TOOLS)] | None = None
     return_token_strs: bool | None = None
     add_special_tokens: bool | None = None

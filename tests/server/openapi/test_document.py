@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
+from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from ixmodal.server.app import routes_of
@@ -45,9 +46,10 @@ def test_every_route_is_described(spec: App) -> None:
 @pytest.mark.parametrize("spec", SPECS)
 def test_the_document_has_the_routes_and_nothing_else(spec: App) -> None:
     served = {
-        (method, getattr(route, "path", "").replace(":path}", "}"))
+        (method, route.path.replace(":path}", "}"))
         for route in scripted_app(spec).routes
-        for method in getattr(route, "methods", ()) - {"HEAD"}
+        if isinstance(route, Route)
+        for method in (route.methods or set()) - {"HEAD"}
     }
     assert {(method, path) for method, path, _ in made(spec).operations()} == served
 
@@ -92,3 +94,13 @@ def test_custom_endpoints_answer_as_declared() -> None:
     with TestClient(scripted_app(SPECS[1])) as client:
         contract.check("GET", "/about", client.get("/about"))
         contract.check("PUT", "/about", client.put("/about"))
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_what_follows_an_operation_is_there_and_has_those_parameters(spec: App) -> None:
+    operations = {op["operationId"]: op for _, _, op in made(spec).operations()}
+    links = [link for op in operations.values() for link in op["responses"].get("200", {}).get("links", {}).values()]
+    assert links
+    for link in links:
+        named = {parameter["name"] for parameter in operations[link["operationId"]]["parameters"]}
+        assert set(link["parameters"]) <= named

@@ -1,0 +1,103 @@
+"""A server under thousands of generated requests: schemathesis makes them of the server's own document."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any, Self
+
+from hypothesis import HealthCheck, given, settings
+
+from tests.support.odd_requests import OddRequest, odd_requests
+from tests.support.server import Server
+
+PHASES = ("coverage", "fuzzing", "stateful")
+NOT_CHECKED = "positive_data_acceptance"
+"""A schema can't tell which models are served, nor that two fields exclude each other: a 400 or 404 is right then."""
+_TIMEOUT = 1800
+
+
+@dataclass
+class Outcome:
+    """How many requests were sent, and how many of them each operation accepted."""
+
+    cases: int = 0
+    odd: int = 0
+    accepted: dict[str, int] = field(default_factory=dict)
+
+    def __iadd__(self, other: Outcome) -> Self:
+        self.cases += other.cases
+        self.odd += other.odd
+        for name, count in other.accepted.items():
+            self.accepted[name] = self.accepted.get(name, 0) + count
+        return self
+
+
+def by_schema(url: str, *, phases: Sequence[str], examples: int, deterministic: bool = False) -> Outcome:
+    """Send what the document describes, and what it forbids; fails with schemathesis' report.
+
+    Checked are, for each response: no 5xx, status, headers, media type and content as declared, requests that the
+    document forbids refused, unknown methods refused, nothing there that was deleted.
+
+    Args:
+        url: the server.
+        phases: `coverage` (each keyword's borders), `fuzzing` (`examples` an operation), `stateful` (along the links).
+        examples: cases an operation, or scenarios.
+        deterministic: True for the same cases each time.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder, "report.json")
+        command = [str(Path(sys.executable).with_name("schemathesis")), "run", f"{url}/openapi.json", "--no-color"]
+        command += ["--phases", ",".join(phases), "--max-examples", str(examples), "--checks", "all"]
+        command += ["--exclude-checks", NOT_CHECKED, "--request-timeout", "60"]
+        command += ["--report", "json", "--report-json-path", str(report), "--continue-on-failure"]
+        command += ["--generation-deterministic"] if deterministic else ["--generation-database", "none"]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_TIMEOUT, check=False)
+        assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+        found = json.loads(report.read_text())
+    accepted = {
+        name: sum(phase["accepted"] for phase in of_phases.values()) for name, of_phases in found["valid_rates"].items()
+    }
+    return Outcome(found["test_cases"]["generated"], accepted=accepted)
+
+
+def by_oddities(server: Server, cases: int, *, deterministic: bool = False) -> Outcome:
+    """Post what no schema allows; fails with the first request that gets a 5xx, or an error without envelope."""
+    connection = HTTPConnection("127.0.0.1", int(server.url.rpartition(":")[2]), timeout=60)
+
+    @settings(
+        max_examples=cases,
+        deadline=None,
+        derandomize=deterministic,
+        database=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
+    @given(odd_requests())
+    def send(odd: OddRequest) -> None:
+        status, answer = odd.send(connection)
+        assert status < 500, answer
+        if status >= 400:
+            assert set(json.loads(answer)["error"]) == {"message", "type", "param", "code"}, answer
+
+    with closing(connection):
+        send()
+    return Outcome(cases, odd=cases)
+
+
+@contextmanager
+def unharmed(server: Server) -> Iterator[None]:
+    """Assert that at the end the same engine processes run as at the beginning, and that all is well."""
+    before = sorted(process.pid for process in server.engines())
+    assert before
+    yield
+    assert sorted(process.pid for process in server.engines()) == before, server.log[-4000:]
+    health: dict[str, Any] = server.health()
+    assert (health["status"], health["restarts"]) == ("ok", 0)
+    assert "Traceback" not in server.log, server.log[-8000:]
