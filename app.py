@@ -6,7 +6,7 @@ On this machine:  IXMODAL_SPEC=app:spec uvicorn ixmodal.asgi:app
 """
 
 from ixmodal import App, Endpoint, Image, Model, Scaling, Volume
-from ixmodal.deploy.modal import build
+from ixmodal.deploy.modal import build, pull_of
 
 INSTRUCT = (
     "{{ bos_token }}{% for message in messages %}"
@@ -38,4 +38,4 @@ spec = App(
     scaling=Scaling(min_replicas=0, max_replicas=8, target_concurrency=4),
 )
 app = build(spec)
-pull = app.registered_functions["pull"]
+pull = pull_of(app)

@@ -8,7 +8,7 @@ import pytest
 from modal_proto import api_pb2
 
 from ixmodal import App, Endpoint, Image, Limits, Modal, ModalSecret, Model, Scaling, SpecError, Volume
-from ixmodal.deploy.modal import build
+from ixmodal.deploy.modal import build, pull_of
 from ixmodal.deploy.modal.checks import problems
 from tests.support.modal_apps import deploy
 from tests.support.modal_loopback import ControlPlane, Deployed, NamedSecret
@@ -140,6 +140,12 @@ def test_a_build_from_source_compiles_for_the_declared_cards(server: Deployed) -
     assert "-DCMAKE_CUDA_ARCHITECTURES=89;90;100'" in build_step
     assert "--no-binary ctransformers 'ctransformers==0.2.27'" in build_step
     assert not any("[cuda]" in command for command in commands)
+
+
+def test_there_is_a_pull_only_where_there_is_something_to_pull() -> None:
+    assert pull_of(build(ENGINE)).info
+    with pytest.raises(SpecError, match="nothing to pull"):
+        pull_of(build(App(weights=Volume("v"))))
 
 
 @pytest.mark.parametrize(

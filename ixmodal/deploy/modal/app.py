@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import modal
 
@@ -21,6 +22,7 @@ LONGEST_TIMEOUT = 86_400
 """Seconds that Modal lets an input or a start take at most: one day."""
 LONGEST_GRACE = 3600
 """Seconds that Modal lets a server take to end at most."""
+_PULLS: WeakKeyDictionary[modal.App, modal.Function[..., Any, Any]] = WeakKeyDictionary()
 ENDING = 5
 """Seconds that a replica needs to end beyond its running requests."""
 
@@ -28,7 +30,7 @@ ENDING = 5
 def build(spec: App) -> modal.App:
     """Turn the declaration into Modal's own objects: image, volumes, secrets, scaling and the endpoint.
 
-    `registered_functions["pull"]` of the result fills the weights volume, where the spec has one and something to pull.
+    `pull_of` finds the function that fills the weights volume, where the spec has one and something to pull.
 
     Raises:
         SpecError: what Modal can't do as declared, and API keys that can't reach the containers.
@@ -39,6 +41,17 @@ def build(spec: App) -> modal.App:
     (_add_server if spec.modal.serve_with == "server" else _add_engine)(app, spec, _replica(spec))
     _add_pull(app, spec)
     return app
+
+
+def pull_of(app: modal.App) -> modal.Function[..., Any, Any]:
+    """The function that fills the weights volume. Bound to a name in a file, `modal run FILE::NAME` runs it.
+
+    Raises:
+        SpecError: the app was not built here, or its spec has no volume or nothing to download.
+    """
+    if found := _PULLS.get(app):
+        return found
+    raise SpecError("the spec", ["weights: there is nothing to pull without a volume and models to download"])
 
 
 def _replica(spec: App) -> dict[str, Any]:
@@ -95,7 +108,7 @@ def _add_pull(app: modal.App, spec: App) -> None:
     storage = pull_storage(spec)
     if storage is None or not downloads(spec):
         return
-    app.function(
+    _PULLS[app] = app.function(
         env=_environment(spec, storage.environment),
         secrets=hub_secrets(spec),
         volumes=storage.volumes,

@@ -160,11 +160,16 @@ class ControlPlane:
     def _create_function(self, request: api_pb2.FunctionCreateRequest) -> Message:
         self._objects[request.existing_function_id] = request
         declared = definition(request)
+        handle = handle_metadata(request.existing_function_id, declared)
+        shown = api_pb2.Function()
+        shown.CopyFrom(declared)
+        for name, method in shown.method_definitions.items():
+            method.web_url = handle.method_handle_metadata[name].web_url
         return api_pb2.FunctionCreateResponse(
             function_id=request.existing_function_id,
-            function=declared,
+            function=shown,
             function_data=_function_data(request),
-            handle_metadata=handle_metadata(request.existing_function_id, declared),
+            handle_metadata=handle,
         )
 
     def _call_function(self, request: api_pb2.FunctionMapRequest) -> Message:
