@@ -11,7 +11,9 @@ from ixmodal.errors import IxmodalError
 
 console = Console()
 errors = Console(stderr=True)
-Spec = Annotated[str | None, typer.Argument(help="A .toml or .json file, or module:attribute; unset: IXMODAL_SPEC.")]
+Spec = Annotated[
+    str | None, typer.Argument(help="A .toml, .json or .py file, or module:attribute; unset: IXMODAL_SPEC.")
+]
 
 
 def failure(error: IxmodalError) -> typer.Exit:

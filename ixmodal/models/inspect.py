@@ -24,6 +24,7 @@ class Memory:
     weights: int
     cache_per_token: int
     blocks: int
+    heads: int
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,9 @@ def _inspect_ggjt(path: Path) -> ModelFile:
         embedding_length=parameters.width,
         vocabulary=found.vocabulary,
         chat_template=None,
-        memory=Memory(path.stat().st_size, _cache_per_token(parameters.blocks, narrow), parameters.blocks),
+        memory=Memory(
+            path.stat().st_size, _cache_per_token(parameters.blocks, narrow), parameters.blocks, parameters.heads
+        ),
         format="ggjt",
     )
 
@@ -127,7 +130,7 @@ def _memory(header: GgufHeader) -> Memory:
     width, blocks = _positive(header, "llama.embedding_length"), _positive(header, "llama.block_count")
     heads = _positive(header, "llama.attention.head_count")
     narrow = width // heads * (header.integer("llama.attention.head_count_kv") or heads)
-    return Memory(header.file_size - header.data_start, _cache_per_token(blocks, narrow), blocks)
+    return Memory(header.file_size - header.data_start, _cache_per_token(blocks, narrow), blocks, heads)
 
 
 def _check_tensors(header: GgufHeader) -> None:

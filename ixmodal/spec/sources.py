@@ -1,6 +1,7 @@
 """Where a spec comes from: Python, TOML, JSON or `IXMODAL_*` environment variables, one meaning in all.
 
-`IXMODAL_SPEC` is a path to a .toml or .json file, JSON text, or `module:attribute` of a Python spec. Any other
+`IXMODAL_SPEC` is a path to a .toml or .json file, JSON text, `module:attribute` of a Python spec, or the path of a .py
+file whose `spec` it is (`FILE.py:NAME` for another name). Any other
 `IXMODAL_<FIELD>` overrides one field on top of it; `__` descends (`IXMODAL_ENDPOINT__MAX_QUEUED=16`) and lists
 and objects are written as JSON.
 """
@@ -9,11 +10,14 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import importlib.util
 import json
 import os
+import sys
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -26,6 +30,8 @@ SPEC_VARIABLE = "IXMODAL_SPEC"
 KEYS_VARIABLE = "IXMODAL_API_KEYS"
 WEIGHTS_VARIABLE = "IXMODAL_WEIGHTS_DIR"
 _PREFIX = "IXMODAL_"
+_USUAL_ATTRIBUTE = "spec"
+"""What a Python file calls its spec, unless FILE.py:NAME says otherwise."""
 _RESERVED = (SPEC_VARIABLE, KEYS_VARIABLE, WEIGHTS_VARIABLE)
 _MAX_SPEC_BYTES = 1_048_576
 
@@ -34,7 +40,7 @@ def load_spec(source: str | None = None, environ: Mapping[str, str] | None = Non
     """Read a spec and apply the environment's overrides.
 
     Args:
-        source: path, JSON text or `module:attribute`; unset: `IXMODAL_SPEC`, and without that the shipped model.
+        source: path, JSON text, `module:attribute` or `FILE.py`; unset: `IXMODAL_SPEC`, without that the shipped model.
         environ: the environment; unset: this process's.
 
     Raises:
@@ -67,8 +73,16 @@ def _read(source: str) -> tuple[str, dict[str, Any]]:
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
             raise SpecError(source, [f"can't be read: {reason}; give the path of a .toml or .json file"]) from None
+        _look_beside(path)
         return source, _decode(source, text, tomllib.loads if path.suffix == ".toml" else json.loads)
     return source, _import(source).model_dump(mode="python", exclude_unset=True)
+
+
+def _look_beside(path: Path) -> None:
+    """Let the Python modules beside a spec be found, such as those of its agents' tools; they shadow nothing."""
+    directory = str(path.absolute().parent)
+    if directory not in sys.path:
+        sys.path.append(directory)
 
 
 def _decode(name: str, text: str, loads: Any) -> dict[str, Any]:
@@ -82,16 +96,30 @@ def _decode(name: str, text: str, loads: Any) -> dict[str, Any]:
 
 
 def _import(source: str) -> App:
-    module_name, _, attribute = source.partition(":")
-    if not attribute:
-        raise SpecError(source, ["write a path ending in .toml or .json, JSON text, or module:attribute"])
+    name, _, attribute = source.rpartition(":") if not source.endswith(".py") else (source, ":", _USUAL_ATTRIBUTE)
+    if not name:
+        raise SpecError(source, ["write a path ending in .toml, .json or .py, JSON text, or module:attribute"])
     try:
-        found = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
+        module = _import_file(Path(name).expanduser()) if name.endswith(".py") else importlib.import_module(name)
+        found = getattr(module, attribute)
+    except ValidationError as error:
+        raise SpecError(source, _problems(error)) from None
+    except (ImportError, AttributeError, OSError, SyntaxError) as error:
         raise SpecError(source, [f"can't be imported: {error}"]) from None
     if not isinstance(found, App):
         raise SpecError(source, [f"is a {type(found).__name__}, not an ixmodal.App"])
     return found
+
+
+def _import_file(path: Path) -> ModuleType:
+    _look_beside(path)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module  # as for any import: classes and functions are looked up there
+    spec.loader.exec_module(module)
+    return module
 
 
 def _overrides(environ: Mapping[str, str]) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def test_serve_refuses_keys_that_are_declared_and_absent(monkeypatch: pytest.Mon
 def test_help_lists_every_command_in_order() -> None:
     result = runner.invoke(main, ["--help"])
     assert result.exit_code == 0
-    places = [result.stdout.index(f" {name} ") for name in COMMANDS]
+    places = [result.stdout.index(f"│ {name} ") for name in COMMANDS]
     assert places == sorted(places)
 
 

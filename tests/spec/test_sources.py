@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 import types
@@ -147,7 +148,7 @@ def test_a_combination_is_explained_in_its_own_words() -> None:
     [
         ("missing.toml", "missing.toml is not a valid spec:\n  can't be read: No such file"),
         ("{broken", "can't be parsed"),
-        ("nowhere", "write a path ending in .toml or .json"),
+        ("nowhere", "write a path ending in .toml, .json or .py"),
         ("no_such_module:app", "can't be imported"),
     ],
 )
@@ -182,3 +183,37 @@ def test_a_variable_that_is_no_json_is_refused() -> None:
 def test_secrets_in_errors_are_not_spelled_out_at_length() -> None:
     long = "k" * 5000
     assert long not in said(json.dumps({"name": long}))
+
+
+def test_a_python_file_by_its_path(tmp_path: Path) -> None:
+    file = tmp_path / "a_spec_of_mine.py"
+    file.write_text("from ixmodal import App\nspec = App(name='one')\nother = App(name='two')\n")
+    assert load_spec(str(file), {}).name == "one"
+    assert load_spec(f"{file}:other", {}).name == "two"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("from ixmodal import App\nspec = App(nmae='x')", "nmae: no such field; did you mean name"),
+        ("spec = 1", "is a int, not an ixmodal.App"),
+        ("import no_such_module_at_all", "can't be imported: No module named"),
+        ("spec =", "can't be imported: invalid syntax"),
+        ("app = 1", "has no attribute 'spec'"),
+    ],
+)
+def test_a_python_file_that_is_no_spec(tmp_path: Path, text: str, problem: str) -> None:
+    file = tmp_path / "broken_spec_of_mine.py"
+    file.write_text(text)
+    with pytest.raises(SpecError, match=problem):
+        load_spec(str(file), {})
+    with pytest.raises(SpecError, match="can't be imported"):
+        load_spec(str(tmp_path / "none.py"), {})
+
+
+def test_modules_beside_a_spec_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "tools_beside_a_spec.py").write_text("def tool() -> str:\n    return 'here'\n")
+    (tmp_path / "spec.toml").write_text("name = 'x'\n")
+    load_spec(str(tmp_path / "spec.toml"), {})
+    assert importlib.import_module("tools_beside_a_spec").tool() == "here"
