@@ -8,10 +8,12 @@ from ixmodal.backends.cpu import available_cores
 from ixmodal.deploy.checks.findings import Finding, TargetReport, errors
 from ixmodal.deploy.checks.machine import available_memory, gpus
 from ixmodal.deploy.checks.weights import ModelReport
+from ixmodal.deploy.kubernetes.objects import check_names
+from ixmodal.deploy.target import check_places, gpu_count, secrets
 from ixmodal.errors import SpecError
 from ixmodal.server.keyring import KeyRing
 from ixmodal.spec import App
-from ixmodal.spec.keys import FILE_PREFIX, SECRET_PREFIX
+from ixmodal.spec.keys import SECRET_PREFIX
 from ixmodal.upstreams.client import resolve_key
 
 SERVER_BYTES = 300 * 1024**2
@@ -71,15 +73,12 @@ def container(spec: App, models: Sequence[ModelReport]) -> TargetReport:
         _sum(models, gpu=False),
         limit,
     )
+    for look in (secrets, check_places, check_names, gpu_count):
+        try:
+            look(spec)
+        except SpecError as error:
+            report.findings += errors(error.problems)
     report.findings += [*_fits(report), *_gpu_findings(spec)]
-    if not spec.weights:
-        lying = [m.id for m in spec.local_models if m.source.startswith("file://")]
-        texts = [f"models: the file of {id} is not in the image; declare `weights` and put it there" for id in lying]
-        report.findings += errors(texts)
-    for source in spec.endpoint.key_sources:
-        if source.startswith(FILE_PREFIX):
-            text = f"endpoint.api_keys: {source} has to be mounted into the container at that path"
-            report.findings.append(Finding("warning", text))
     return report
 
 

@@ -151,7 +151,21 @@ def test_a_file_on_the_volume_need_not_be_here() -> None:
 
 def test_a_file_of_this_machine_is_in_no_container(tiny_model: Path) -> None:
     report = check(App(models=(at(tiny_model),)), targets=["container"])
-    assert any("the file of m is not in the image; declare `weights`" in text for text in texts(report))
+    assert any("is not in the image; declare `weights`" in text for text in texts(report))
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"endpoint": Endpoint(api_keys="file:/keys")}, "file:/keys is not in the image"),
+        ({"gpu": "H100:none", "image": Image.cuda()}, "has no number of GPUs"),
+        ({"weights": Volume("disk", mount="/tmp")}, "/tmp is taken in the image"),
+    ],
+)
+def test_what_a_container_can_not_have(fields: dict[str, Any], text: str) -> None:
+    report = check(App(**fields), targets=["container"])
+    assert any(text in found for found in texts(report))
+    assert not report.is_fine
 
 
 def test_what_a_model_file_can_not_do(tmp_path: Path) -> None:
