@@ -16,7 +16,7 @@ CUDA = App(
         packages=("sentencepiece==0.2.1",),
         env={"OMP_NUM_THREADS": "4", "QUOTED": 'a "b" $HOME \\ c'},
     ),
-    gpu=("H100:2", "A100-80GB", "L40S"),
+    gpu=("H100!:2", "A100-80GB", "L40S"),
     cpu=3.5,
     memory_mib=6144,
     region=("eu-west", "us-east"),

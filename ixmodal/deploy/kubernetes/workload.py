@@ -132,7 +132,7 @@ def _placement(spec: App) -> dict[str, Any]:
         rule = {"key": "topology.kubernetes.io/region", "operator": "In", "values": list(spec.region)}
         required = {"nodeSelectorTerms": [{"matchExpressions": [rule]}]}
         affinity["requiredDuringSchedulingIgnoredDuringExecution"] = required
-    wanted = [name.partition(":")[0] for name in spec.gpu]
+    wanted = [name.partition(":")[0].rstrip("!+") for name in spec.gpu]  # Modal writes H100! for that card alone
     if preferred := [_preference(100 - 10 * n, name) for n, name in enumerate(wanted[:10]) if name != "any"]:
         affinity["preferredDuringSchedulingIgnoredDuringExecution"] = preferred
     placed: dict[str, Any] = {"affinity": {"nodeAffinity": affinity}} if affinity else {}
