@@ -44,7 +44,7 @@ def test_thousands_of_cases_of_the_schema(quick: Server) -> None:
         found += by_schema(quick.url, phases=("stateful",), examples=4, deterministic=True)
     assert found.cases >= 2000
     read = [name for name in found.accepted if name.startswith("POST ") and "{id}" not in name]
-    assert len(read) == 8
+    assert len(read) >= 8
     assert all(found.accepted[name] for name in read), found.accepted
 
 

@@ -19,8 +19,10 @@ from tests.support.odd_requests import OddRequest, odd_requests
 from tests.support.server import Server
 
 PHASES = ("coverage", "fuzzing", "stateful")
-NOT_CHECKED = "positive_data_acceptance"
+_NOT_CHECKED = "positive_data_acceptance"
 """A schema can't tell which models are served, nor that two fields exclude each other: a 400 or 404 is right then."""
+_ONLY_AT_BORDERS = "negative_data_rejection"
+"""The coverage phase knows what it breaks; among random mutations is now and then a body that is valid after all."""
 _TIMEOUT = 1800
 
 
@@ -41,7 +43,7 @@ class Outcome:
 
 
 def by_schema(url: str, *, phases: Sequence[str], examples: int, deterministic: bool = False) -> Outcome:
-    """Send what the document describes, and what it forbids; fails with schemathesis' report.
+    """Send what the document describes, and what it forbids; fails with schemathesis' report. One run a phase.
 
     Checked are, for each response: no 5xx, status, headers, media type and content as declared, requests that the
     document forbids refused, unknown methods refused, nothing there that was deleted.
@@ -52,20 +54,25 @@ def by_schema(url: str, *, phases: Sequence[str], examples: int, deterministic: 
         examples: cases an operation, or scenarios.
         deterministic: True for the same cases each time.
     """
+    found = Outcome()
+    for phase in phases:
+        found += _run(url, phase, examples, deterministic=deterministic)
+    return found
+
+
+def _run(url: str, phase: str, examples: int, *, deterministic: bool) -> Outcome:
+    unchecked = _NOT_CHECKED if phase == "coverage" else f"{_NOT_CHECKED},{_ONLY_AT_BORDERS}"
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.json")
         command = [str(Path(sys.executable).with_name("schemathesis")), "run", f"{url}/openapi.json", "--no-color"]
-        command += ["--phases", ",".join(phases), "--max-examples", str(examples), "--checks", "all"]
-        command += ["--exclude-checks", NOT_CHECKED, "--request-timeout", "60"]
-        command += ["--output-sanitize", "false"]
-        command += ["--report", "json", "--report-json-path", str(report), "--continue-on-failure"]
+        command += ["--phases", phase, "--max-examples", str(examples), "--continue-on-failure"]
+        command += ["--checks", "all", "--exclude-checks", unchecked, "--request-timeout", "60"]
+        command += ["--report", "json", "--report-json-path", str(report), "--output-sanitize", "false"]
         command += ["--generation-deterministic"] if deterministic else ["--generation-database", "none"]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_TIMEOUT, check=False)
         assert done.returncode == 0, _within(done.stdout) + done.stderr[-2000:]
         found = json.loads(report.read_text())
-    accepted = {
-        name: sum(phase["accepted"] for phase in of_phases.values()) for name, of_phases in found["valid_rates"].items()
-    }
+    accepted = {name: sum(phase["accepted"] for phase in of.values()) for name, of in found["valid_rates"].items()}
     return Outcome(found["test_cases"]["generated"], accepted=accepted)
 
 

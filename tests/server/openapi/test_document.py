@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -16,7 +17,9 @@ from ixmodal.spec import App, Endpoint
 from ixmodal.spec.custom_endpoints import CustomEndpoint
 from tests.support.contract import Contract
 from tests.support.scripted import scripted_app
+from tests.support.server import ROOT
 
+API = (ROOT / "docs/api.md").read_text("utf-8")
 CUSTOM = (
     CustomEndpoint(path="/about", body={"name": ["ixmodal", 1, None]}, headers={"x-team": "a"}),
     CustomEndpoint(path="/about", method="PUT", status=204),
@@ -104,3 +107,13 @@ def test_what_follows_an_operation_is_there_and_has_those_parameters(spec: App) 
     for link in links:
         named = {parameter["name"] for parameter in operations[link["operationId"]]["parameters"]}
         assert set(link["parameters"]) <= named
+
+
+def test_the_table_of_routes_names_every_path() -> None:
+    """docs/api.md and the document tell of the same routes; `…` there stands for what comes before."""
+    table = API.split("\n\n|")[1]
+    named = set(re.findall(r"`(?:[A-Z]+ )?([/…][^` ]*)`", table))
+    for _, path, _ in made(App()).operations():
+        shown = path.replace("{model}", "{id}")
+        ends = [name.removeprefix("…") for name in named if name.startswith("…")]
+        assert shown in named or any(shown.endswith(end) for end in ends), f"docs/api.md has no row of {path}"
