@@ -72,10 +72,17 @@ class TokenMask:
         self._matcher = matcher
         self._size = size
         self._mask = np.zeros((size + _BITS - 1) // _BITS, dtype=np.uint32)
+        self._is_computed = False
+
+    def compute(self) -> None:
+        """Find out which tokens may come next. Without the GIL, so that another thread may do it meanwhile."""
+        self._matcher.unsafe_compute_mask_ptr(self._mask.ctypes.data, self._mask.nbytes)
+        self._is_computed = True
 
     def apply(self, logits: NDArray[np.float32]) -> None:
         """Rule out every token that the constraint does not allow now. Raises `EngineError` if that is all of them."""
-        self._matcher.unsafe_compute_mask_ptr(self._mask.ctypes.data, self._mask.nbytes)
+        if not self._is_computed:
+            self.compute()
         if self._matcher.is_error():
             raise EngineError(f"the constraint failed: {self._matcher.get_error()[:300]}")
         # llguidance's own helper expands the mask in Python integers, 1,000 µs for 32,000 tokens; this takes 20.
@@ -84,6 +91,7 @@ class TokenMask:
 
     def advance(self, token: int) -> bool:
         """Take the chosen token. True if the answer is complete and nothing may follow."""
+        self._is_computed = False
         self._matcher.consume_token(token)
         if self._matcher.is_error():
             raise EngineError(f"the constraint failed: {self._matcher.get_error()[:300]}")
