@@ -7,11 +7,13 @@ $(BIN)/ixmodal: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-.PHONY: serve test services check format bench fuzz ci clean
+.PHONY: serve test test-clients services check format bench fuzz ci clean
 serve: $(BIN)/ixmodal          ## serve the model that ships
 	$(BIN)/ixmodal serve
 test: $(BIN)/ixmodal           ## all tests
 	$(BIN)/python -m pytest
+test-clients:                  ## other people's clients against the server; needs Node 20 and npm
+	tests/clients/run
 services: $(BIN)/ixmodal       ## tests that need redis-server
 	$(BIN)/python -m pytest tests/services
 check: $(BIN)/ixmodal          ## formatting, lints, types, import contracts

@@ -78,7 +78,7 @@ def test_stream_of_several_prompts(scripted: Server) -> None:
         ({"prompt": ["a"] * 257}, "prompt"),
         ({"prompt": "a", "max_tokens": -1}, "max_tokens"),
         ({"prompt": "a", "max_tokens": 10**8}, "max_tokens"),
-        ({"prompt": "a", "logprobs": 6}, "logprobs"),
+        ({"prompt": "a", "logprobs": 21}, "logprobs"),
         ({"prompt": "a", "best_of": 1, "n": 2}, "best_of"),
         ({"prompt": "a", "best_of": 2, "stream": True}, "best_of"),
         ({"prompt": "a", "best_of": 5}, "best_of"),

@@ -51,7 +51,8 @@ class CompletionRequest(SamplingFields):
     prompt: Annotated[Any, BeforeValidator(prompt_list, json_schema_input_type=Prompts)]
     best_of: int | None = Field(None, ge=1, le=20)
     echo: bool | None = None
-    logprobs: int | None = Field(None, ge=0, le=5)
+    logprobs: int | None = Field(None, ge=0, le=20)
+    """OpenAI stops at 5; as many as in chat are given, since lm-evaluation-harness asks for 10 (its model `gguf`)."""
     suffix: str | None = None
 
     @model_validator(mode="after")
