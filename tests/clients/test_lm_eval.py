@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -28,22 +27,19 @@ def server() -> Iterator[Server]:
 
 def evaluate(folder: Path, task: str, *arguments: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Run `lm_eval` on a task of `tasks/`. Returns the task's results and its samples."""
-    shutil.copytree(HERE / "tasks", folder / "tasks")
-    for path in (folder / "tasks").glob("*.yaml"):
-        path.write_text(path.read_text().replace("FOLDER", str(folder / "tasks")))
-    command = [sys.executable, "-m", "lm_eval", "run", "--tasks", task, "--include_path", str(folder / "tasks")]
+    command = [sys.executable, "-m", "lm_eval", "run", "--tasks", task, "--include_path", str(HERE / "tasks")]
     done = subprocess.run(
-        [*command, "--output_path", str(folder / "out"), "--log_samples", *arguments],
-        cwd=folder,
-        env={**os.environ, "HF_HOME": str(folder / "hf"), "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"},
+        [*command, "--output_path", str(folder), "--log_samples", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "HF_HOME": str(folder / "hf"), "HF_HUB_OFFLINE": "1"},
         capture_output=True,
         text=True,
         timeout=200,
     )
     assert done.returncode == 0, done.stderr
-    [results] = (folder / "out").rglob("results_*.json")
-    [samples] = (folder / "out").rglob("samples_*.jsonl")
-    return json.loads(results.read_text())["results"][task], [
+    [results] = folder.rglob("results_*.json")
+    [samples] = folder.rglob("samples_*.jsonl")
+    return json.loads(results.read_text("utf-8"))["results"][task], [
         json.loads(line) for line in samples.read_text("utf-8").splitlines()
     ]
 
