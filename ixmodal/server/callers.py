@@ -12,19 +12,25 @@ from ixmodal.spec import RateLimit
 
 @dataclass(frozen=True)
 class Caller:
-    """One who may call. `models` are ids; None: all of them."""
+    """One who may call. `models` are ids; None: all of them. What it stores is its own, unless `is_alone`."""
 
     name: str
     limits: RateLimit
     models: frozenset[str] | None = None
     is_admin: bool = False
+    is_alone: bool = False
+
+    @property
+    def shelf(self) -> str:
+        """What the names of all that it stores begin with. Names hold no slash, so none leads to another's."""
+        return "" if self.is_alone else f"{self.name}/"
 
     def may_use(self, id: str) -> bool:
         """Whether it may use the model or agent of that id."""
         return self.models is None or id in self.models
 
 
-NOBODY = Caller("nobody", RateLimit())
+NOBODY = Caller("nobody", RateLimit(), is_alone=True)
 """Who calls where nobody is asked: on the public paths, and outside of requests."""
 _current: ContextVar[Caller] = ContextVar("current_caller")
 
@@ -32,6 +38,11 @@ _current: ContextVar[Caller] = ContextVar("current_caller")
 def current_caller() -> Caller:
     """The caller of the request that this task works on; tasks that a request starts inherit it."""
     return _current.get(NOBODY)
+
+
+def shelved(id: str) -> str:
+    """The name under which the store has what the current caller calls `id`: others' ids lead nowhere."""
+    return current_caller().shelf + id
 
 
 def set_caller(caller: Caller) -> None:

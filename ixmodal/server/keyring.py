@@ -53,7 +53,7 @@ class KeyRing:
         self._complaint = ""
         self.is_open = not endpoint.key_sources
         """No keys are declared: whoever reaches the server may use it."""
-        self.anonymous = Caller(ANONYMOUS, endpoint.rate_limit)
+        self.anonymous = Caller(ANONYMOUS, endpoint.rate_limit, is_alone=True)
         self._callers = self._read()
 
     def __len__(self) -> int:

@@ -172,6 +172,9 @@ def test_what_a_crash_left_open_has_failed(tmp_path: Path) -> None:
         async def append(self, *arguments: Any) -> bool:
             return not self.crashed and await super().append(*arguments)
 
+        async def rewrite(self, document: Document) -> bool:
+            return self.crashed or await super().rewrite(document)
+
     store = Crashing(path)
     with serving(fake, store) as (http, _):
         id = post(http, input="think: a WAIT b", background=True).json()["id"]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import orjson
 
+from ixmodal.server.callers import shelved
 from ixmodal.server.errors import HTTPError
 from ixmodal.server.protocol.fields import over
 from ixmodal.server.protocol.responses.items import Item
@@ -55,9 +56,9 @@ class Context:
 
     async def conversation(self, id: str) -> list[Item]:
         """The items of a conversation. Raises `HTTPError` 404 if there is none."""
-        if await self._store.get("conversation", id) is None:
+        if await self._store.get("conversation", shelved(id)) is None:
             raise not_found("Conversation", id, "conversation")
-        return from_entries(await self._store.entries("conversation", id))
+        return from_entries(await self._store.entries("conversation", shelved(id)))
 
     async def resolve(self, items: Sequence[Item], before: Sequence[Item]) -> list[Item]:
         """Input items with the items that references name in their place; what came before is not repeated."""
@@ -72,7 +73,7 @@ class Context:
         return resolved
 
     async def _referred(self, id: str) -> Item:
-        document = await self._store.find(id)
+        document = await self._store.find(shelved(id))
         output = to_record(document).response["output"] if document else []
         item: Item | None = next((item for item in output if item["id"] == id), None)
         if item is None:
@@ -92,12 +93,12 @@ class Context:
             next_id = record.response["previous_response_id"]
             conversation = record.response["conversation"]
         if touch:
-            await self._store.touch("response", [record.id for record in records])
+            await self._store.touch("response", [record.name for record in records])
         start = await self._conversation_before(conversation["id"], records[-1]) if conversation else []
         return start + [item for record in reversed(records) for item in record.items]
 
     async def _link(self, id: str, wanted: str) -> Record:
-        document = await self._store.get("response", id)
+        document = await self._store.get("response", shelved(id))
         if document is None:
             earlier = "" if id == wanted else f" (an earlier one of its chain, '{id}', was deleted or has expired)"
             raise HTTPError(
@@ -119,7 +120,7 @@ class Context:
     async def _conversation_before(self, id: str, record: Record) -> list[Item]:
         """A conversation's items before those of one of its responses; none if the conversation is gone."""
         own = {item["id"] for item in record.items}
-        items = from_entries(await self._store.entries("conversation", id))
+        items = from_entries(await self._store.entries("conversation", shelved(id)))
         first = next((at for at, item in enumerate(items) if item["id"] in own), len(items))
         return items[:first]
 

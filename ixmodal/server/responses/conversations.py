@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from ixmodal.server.callers import shelved
 from ixmodal.server.protocol.fields import over
 from ixmodal.server.protocol.responses.conversations import (
     CreateConversation,
@@ -34,12 +35,12 @@ class ConversationService:
         items = await self._context.resolve(kept_items(body), [])
         conversation = new_conversation(body)
         await self._write(conversation)
-        await self._store.append("conversation", conversation["id"], to_entries(items))
+        await self._store.append("conversation", shelved(conversation["id"]), to_entries(items))
         return conversation
 
     async def get(self, id: str) -> Conversation:
         """A conversation."""
-        document = await self._store.get("conversation", id)
+        document = await self._store.get("conversation", shelved(id))
         if document is None:
             raise not_found("Conversation", id)
         conversation: Conversation = orjson.loads(document.body)
@@ -53,7 +54,7 @@ class ConversationService:
 
     async def delete(self, id: str) -> None:
         """Delete a conversation with its items."""
-        if not await self._store.delete("conversation", id):
+        if not await self._store.delete("conversation", shelved(id)):
             raise not_found("Conversation", id)
 
     async def items(self, id: str) -> list[Item]:
@@ -66,7 +67,7 @@ class ConversationService:
         items = await self._context.resolve(kept_items(body), before)
         if len(before) + len(items) > self._max_items:
             raise over("items", len(before) + len(items), self._max_items)
-        await self._store.append("conversation", id, to_entries(items))
+        await self._store.append("conversation", shelved(id), to_entries(items))
         return items
 
     async def item(self, id: str, item_id: str) -> Item:
@@ -79,9 +80,9 @@ class ConversationService:
     async def remove(self, id: str, item_id: str) -> Conversation:
         """Remove an item, and return the conversation."""
         conversation = await self.get(id)
-        if not await self._store.remove("conversation", id, item_id):
+        if not await self._store.remove("conversation", shelved(id), item_id):
             raise not_found("Item", item_id)
         return conversation
 
     async def _write(self, conversation: Conversation) -> None:
-        await self._store.put(Document("conversation", conversation["id"], orjson.dumps(conversation)))
+        await self._store.put(Document("conversation", shelved(conversation["id"]), orjson.dumps(conversation)))

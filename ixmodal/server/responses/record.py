@@ -20,15 +20,21 @@ _END = b"\n\n"
 
 @dataclass
 class Record:
-    """A response and the input items that it answered."""
+    """A response and the input items that it answered, on its caller's shelf of the store."""
 
     response: Response
     input: list[Item] = field(default_factory=list)
+    shelf: str = ""
 
     @property
     def id(self) -> str:
         """The response's id."""
         return str(self.response["id"])
+
+    @property
+    def name(self) -> str:
+        """Its id in the store."""
+        return self.shelf + self.id
 
     @property
     def is_final(self) -> bool:
@@ -43,24 +49,26 @@ class Record:
     def to_document(self) -> Document:
         """The record for a store. It is found by the ids of its output."""
         body = orjson.dumps({"response": self.response, "input": self.input})
-        keys = tuple(item["id"] for item in self.response["output"])
-        return Document("response", self.id, body, keys, is_open=not self.is_final)
+        keys = tuple(self.shelf + item["id"] for item in self.response["output"])
+        return Document("response", self.name, body, keys, is_open=not self.is_final)
 
 
 def to_record(document: Document) -> Record:
     """The record of a document."""
-    return Record(**orjson.loads(document.body))
+    record = Record(**orjson.loads(document.body))
+    record.shelf = document.id.removesuffix(record.id)
+    return record
 
 
-async def append_log(store: Store, id: str, first: int, frames: Sequence[bytes]) -> None:
+async def append_log(store: Store, name: str, first: int, frames: Sequence[bytes]) -> None:
     """Add events to a response's log; `first` is the sequence number of the first of them."""
     body = await asyncio.to_thread(zlib.compress, b"".join(frames))
-    await store.append("response", id, [Entry(f"{first:010}", body)])
+    await store.append("response", name, [Entry(f"{first:010}", body)])
 
 
-async def read_log(store: Store, id: str) -> list[bytes]:
+async def read_log(store: Store, name: str) -> list[bytes]:
     """All events of a response's log."""
-    entries = await store.entries("response", id)
+    entries = await store.entries("response", name)
     return await asyncio.to_thread(_unpack, entries)
 
 
@@ -76,9 +84,9 @@ def data_of(frame: bytes) -> dict[str, Any]:
 
 
 async def bury(store: Store, document: Document, error: Exception) -> None:
-    """End a response whose server is gone: failed, with the items that its log has whole."""
+    """End a response whose writer is gone, and is now this process: failed, with the items that its log has whole."""
     record = to_record(document)
-    frames = await read_log(store, record.id)
+    frames = await read_log(store, record.name)
     events = [data_of(frame) for frame in frames]
     last = events[-1].get("response") if events else None
     if last and last["status"] in FINAL:  # only the last write was lost
@@ -87,5 +95,5 @@ async def bury(store: Store, document: Document, error: Exception) -> None:
         record.response["output"] = [event["item"] for event in events if event["type"].endswith("output_item.done")]
         first = len(frames)
         Assembler(record.response, frames).fail(error)
-        await append_log(store, record.id, first, frames[first:])
-    await store.put(record.to_document())
+        await append_log(store, record.name, first, frames[first:])
+    await store.rewrite(record.to_document())

@@ -39,6 +39,7 @@ class Run:
         self.fate: Fate | None = None
         self.flushed = 0
         self.flushing = asyncio.Lock()
+        self.kept_status = record.response["status"]
         self._assembler = Assembler(record.response)
         self._turn = turn
         self._save = save

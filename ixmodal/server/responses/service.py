@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncGenerator, Callable
-from contextlib import suppress
 from typing import Any
 
 from ixmodal.errors import BusyError, EngineNotReadyError
+from ixmodal.server.callers import current_caller, shelved
 from ixmodal.server.errors import HTTPError
-from ixmodal.server.protocol.responses.answers import Response, new_response
+from ixmodal.server.protocol.responses.answers import FINAL, Response, new_response
 from ixmodal.server.protocol.responses.items import Item
 from ixmodal.server.protocol.responses.messages import to_messages
 from ixmodal.server.protocol.responses.request import ResponsesRequest
 from ixmodal.server.responders import Responders
 from ixmodal.server.responses.attempts import attempts
 from ixmodal.server.responses.context import Context, not_found, to_entries
-from ixmodal.server.responses.record import Record, append_log, bury, read_log, to_record
+from ixmodal.server.responses.keeper import Keeper
+from ixmodal.server.responses.record import Record, read_log, to_record
 from ixmodal.server.responses.run import Run, Save
-from ixmodal.server.store import Store, StoreError
+from ixmodal.server.store import Store
 from ixmodal.spec import Limits
 
-logger = logging.getLogger("ixmodal.server")
 _POLL = 0.25
+_PATIENCE = 10.0
+"""Seconds that another replica may take to end a response that is cancelled here."""
 
 
 class ResponseService:
@@ -45,22 +46,20 @@ class ResponseService:
             store: keeps responses and conversations.
             responders: the models and agents that answer.
             max_background: responses that may wait or run in the background.
-            flush_interval: seconds after which events of background responses are kept at the latest.
+            flush_interval: seconds after which events of background responses are kept, and what other replicas ask of
+                them is heard, at the latest.
         """
         self.store = store
         self.context = Context(store, limits.max_messages)
         self._limits = limits
         self._responders = responders
         self._max_background = max_background
-        self._flush_interval = flush_interval
         self._runs: dict[str, Run] = {}
-        self._flusher: asyncio.Task[None] | None = None
+        self._keeper = Keeper(store, self._runs, flush_interval)
 
     async def start(self) -> None:
         """Open the store; what an earlier process left unfinished has failed."""
-        await self.store.open()
-        await self._recover()
-        self._flusher = asyncio.create_task(self._flush_all(), name="flush responses")
+        await self._keeper.start()
 
     async def stop(self) -> None:
         """End what still runs, keep how far it came, and close the store. Idempotent."""
@@ -68,10 +67,7 @@ class ResponseService:
         for run in runs:
             run.stop("stopped")
         await asyncio.gather(*(run.wait() for run in runs))
-        if self._flusher is not None:
-            self._flusher.cancel()
-            await asyncio.wait([self._flusher])
-        await self.store.close()
+        await self._keeper.stop()
 
     async def create(self, body: ResponsesRequest) -> Run:
         """Begin a response. A foreground one has begun, its prompt accepted, when this returns.
@@ -86,7 +82,7 @@ class ResponseService:
         before = await self.context.before(body)
         items = await self.context.resolve(body.items(), before)
         request = body.turn(to_messages(body.instructions, [*before, *items]), limits)
-        record = Record(new_response(body), items)
+        record = Record(new_response(body), items, current_caller().shelf)
         patience = limits.request_timeout if body.background else 0.0
         shorten = body.truncation == "auto"
 
@@ -126,8 +122,8 @@ class ResponseService:
                 raise
 
     def _begin(self, record: Record, turn: Callable[[], Any], save: Save) -> Run:
-        run = self._runs[record.id] = Run(record, turn, save)
-        run.on_done(lambda: self._runs.pop(record.id, None))
+        run = self._runs[record.name] = Run(record, turn, save)
+        run.on_done(lambda: self._runs.pop(record.name, None))
         return run
 
     def _saver(self, body: ResponsesRequest) -> Save:
@@ -142,15 +138,13 @@ class ResponseService:
         response = run.record.response
         conversation = response["conversation"]
         if conversation and response["status"] in ("completed", "incomplete"):
-            await self.store.append("conversation", conversation["id"], to_entries(run.record.items))
-        if not response["store"]:
-            return
-        if response["background"]:  # its document is there; it is final last, so that a crash in between shows
-            await self._flush(run)
+            name = run.record.shelf + conversation["id"]
+            await self.store.append("conversation", name, to_entries(run.record.items))
+        if response["background"]:
+            await self._keeper.finish(run)
+        elif response["store"]:
             await self.store.put(run.record.to_document())
-        else:
-            await self.store.put(run.record.to_document())
-            await self._flush(run)
+            await self._keeper.flush(run)
 
     async def get(self, id: str) -> Response:
         """A response as it stands. Raises `HTTPError` 404."""
@@ -165,7 +159,7 @@ class ResponseService:
         if run is not None:
             return run.follow(after)
         await self._load(id)
-        return self._kept_events(id, after + 1)
+        return self._kept_events(shelved(id), after + 1)
 
     async def input_items(self, id: str) -> list[Item]:
         """All items that a response answered, oldest first. Raises `HTTPError` 404."""
@@ -178,11 +172,16 @@ class ResponseService:
         if run is not None:
             run.stop("dropped")
             await run.wait()
-        if not await self.store.delete("response", id) and run is None:
+        if not await self.store.delete("response", shelved(id)) and run is None:
             raise not_found("Response", id)
 
     async def cancel(self, id: str) -> Response:
-        """Cancel a background response; once more does nothing. Raises `HTTPError` 400, 404 or 409."""
+        """Cancel a background response, on whichever replica it runs; once more does nothing.
+
+        Raises:
+            HTTPError: 400, 404 or 409.
+            EngineNotReadyError: the replica that makes it does not answer.
+        """
         run = self._running(id)
         response = await self.get(id)
         if not response["background"]:
@@ -193,55 +192,48 @@ class ResponseService:
             run.stop("cancelled")
             await run.wait()
             response = run.record.response
+        elif response["status"] not in FINAL:
+            await self.store.end("response", shelved(id))
+            response = await self._ended_elsewhere(id)
         if response["status"] != "cancelled":
             text = f"The response is {response['status']} and can't be cancelled any more."
             raise HTTPError(409, text, code="response_not_cancellable", headers={"x-should-retry": "false"})
         return response
 
+    async def _ended_elsewhere(self, id: str) -> Response:
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                while not (record := await self._load(id)).is_final:  # noqa: ASYNC110  # another process ends it
+                    await asyncio.sleep(_POLL)
+        except TimeoutError:
+            text = "Another replica makes this response and has not ended it yet. Please cancel it again."
+            raise EngineNotReadyError(text) from None
+        return record.response
+
     def _running(self, id: str) -> Run | None:
-        run = self._runs.get(id)
+        run = self._runs.get(shelved(id))
         return run if run and run.record.response["store"] else None
 
     async def _load(self, id: str) -> Record:
         if run := self._running(id):
             await run.wait()
-        document = await self.store.get("response", id)
-        if document is not None and document.is_open and id not in self._runs:
-            await self._recover()
-            document = await self.store.get("response", id)
+        name = shelved(id)
+        document = await self.store.get("response", name)
+        if document is not None and document.is_open and name not in self._runs:
+            await self._keeper.recover()
+            document = await self.store.get("response", name)
         if document is None:
             raise not_found("Response", id)
         return to_record(document)
 
-    async def _kept_events(self, id: str, at: int) -> AsyncGenerator[bytes, None]:
-        """The events of a kept response; one that another process makes is polled."""
+    async def _kept_events(self, name: str, at: int) -> AsyncGenerator[bytes, None]:
+        """The events of a kept response; one that another replica makes is polled."""
         while True:
-            document = await self.store.get("response", id)
-            frames = await read_log(self.store, id)
+            document = await self.store.get("response", name)
+            frames = await read_log(self.store, name)
             for frame in frames[at:]:
                 yield frame
             at = max(at, len(frames))
             if document is None or not document.is_open:
                 return
             await asyncio.sleep(_POLL)
-
-    async def _recover(self) -> None:
-        error = EngineNotReadyError("The server ended while it made this response. Please send it again.")
-        for document in await self.store.orphans("response"):
-            logger.warning("response %s was unfinished when its server ended", document.id)
-            await bury(self.store, document, error)
-
-    async def _flush_all(self) -> None:
-        while True:
-            await asyncio.sleep(self._flush_interval)
-            for run in list(self._runs.values()):
-                if run.record.response["background"]:
-                    with suppress(StoreError):  # the next round, or the end of the run, meets it again
-                        await self._flush(run)
-
-    async def _flush(self, run: Run) -> None:
-        async with run.flushing:
-            first, frames = run.flushed, run.frames[run.flushed :]
-            if frames:
-                await append_log(self.store, run.record.id, first, frames)
-                run.flushed = first + len(frames)

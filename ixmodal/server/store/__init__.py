@@ -6,12 +6,23 @@ import logging
 import os
 from pathlib import Path
 
-from ixmodal.server.store.base import Document, Entry, Kind, Store, StoreError
+from ixmodal.server.store.base import LEASE, Document, Entry, Fate, Kind, Store, StoreError
 from ixmodal.server.store.memory import MemoryStore
 from ixmodal.server.store.sqlite import SqliteStore
 from ixmodal.spec import App
 
-__all__ = ["Document", "Entry", "Kind", "MemoryStore", "SqliteStore", "Store", "StoreError", "choose_store"]
+__all__ = [
+    "LEASE",
+    "Document",
+    "Entry",
+    "Fate",
+    "Kind",
+    "MemoryStore",
+    "SqliteStore",
+    "Store",
+    "StoreError",
+    "choose_store",
+]
 
 
 def choose_store(spec: App) -> Store:

@@ -14,8 +14,12 @@ from typing import Literal, Protocol
 from ixmodal.errors import IxmodalError
 
 Kind = Literal["response", "conversation"]
+Fate = Literal["ending", "lost"]
+"""What became of an open document: somebody asked for its end, or it is deleted, closed or another's."""
 DEFAULT_MAX_COUNT = 10_000
 DEFAULT_MAX_AGE = 30 * 24 * 3600.0
+LEASE = 30.0
+"""Seconds after which an open document that is not held is taken for one whose writer is gone."""
 
 
 class StoreError(IxmodalError):
@@ -26,8 +30,8 @@ class StoreError(IxmodalError):
 class Document:
     """Bytes under a kind and an id.
 
-    `keys` are further names under which `find` knows it. An open document is one that its writer has not finished:
-    it is never dropped to make room.
+    `keys` are further names under which `find` knows it. An open document is one that its writer, the process that put
+    it, has not finished: it is never dropped to make room.
     """
 
     kind: Kind
@@ -85,5 +89,20 @@ class Store(Protocol):
     async def remove(self, kind: Kind, id: str, entry_id: str) -> bool:
         """Remove an entry. False if there is none."""
 
+    async def rewrite(self, document: Document) -> bool:
+        """Write over an open document that this process writes, perhaps for the last time.
+
+        False, and nothing is written, if it is deleted, closed or another's.
+        """
+
+    async def hold(self, kind: Kind, ids: Sequence[str]) -> dict[str, Fate]:
+        """Go on writing open documents, for `LEASE` seconds more. Returns those that are to end, and why."""
+
+    async def end(self, kind: Kind, id: str) -> bool:
+        """Ask the writer of an open document to end it: its next `hold` tells. False if there is none that is open."""
+
     async def orphans(self, kind: Kind, /) -> list[Document]:
-        """Open documents whose writer, this process or another, is gone."""
+        """Open documents whose writer is gone, or has not held them for `LEASE` seconds.
+
+        From now on this process is their writer: no two are told of the same.
+        """

@@ -6,13 +6,15 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from ixmodal.server.store.base import DEFAULT_MAX_AGE, Document, Entry, Kind
+from ixmodal.server.store.base import DEFAULT_MAX_AGE, LEASE, Document, Entry, Fate, Kind
 
 
 @dataclass
 class _Kept:
     document: Document
     used: float
+    held: float
+    is_ending: bool = False
     entries: dict[str, Entry] = field(default_factory=dict)
 
 
@@ -39,7 +41,7 @@ class MemoryStore:
         name = (document.kind, document.id)
         old = self._kept.get(name)
         self._drop_keys(old)
-        self._kept[name] = _Kept(document, 0.0, old.entries if old else {})
+        self._kept[name] = _Kept(document, 0.0, self._clock(), entries=old.entries if old else {})
         self._keys |= dict.fromkeys(document.keys, name)
         self._use(name)
         self._prune(document.kind)
@@ -86,9 +88,49 @@ class MemoryStore:
         kept = self._current(kind, id)
         return kept is not None and kept.entries.pop(entry_id, None) is not None
 
-    async def orphans(self, _kind: Kind, /) -> list[Document]:
-        """None: what was open is gone together with its writer."""
-        return []
+    async def rewrite(self, document: Document) -> bool:
+        """Write over an open document."""
+        kept = self._open(document.kind, document.id)
+        if kept is None:
+            return False
+        is_ending = kept.is_ending
+        await self.put(document)
+        self._kept[document.kind, document.id].is_ending = is_ending
+        return True
+
+    async def hold(self, kind: Kind, ids: Sequence[str]) -> dict[str, Fate]:
+        """Go on writing open documents."""
+        fates: dict[str, Fate] = {}
+        for id in ids:
+            kept = self._open(kind, id)
+            if kept is None:
+                fates[id] = "lost"
+                continue
+            kept.held = self._clock()
+            if kept.is_ending:
+                fates[id] = "ending"
+        return fates
+
+    async def end(self, kind: Kind, id: str) -> bool:
+        """Ask for the end of an open document."""
+        kept = self._open(kind, id)
+        if kept is not None:
+            kept.is_ending = True
+        return kept is not None
+
+    async def orphans(self, kind: Kind, /) -> list[Document]:
+        """Open documents that were not held for too long: their last write failed."""
+        now = self._clock()
+        found = [
+            k for name, k in self._kept.items() if name[0] == kind and k.document.is_open and k.held <= now - LEASE
+        ]
+        for kept in found:
+            kept.held = now
+        return [kept.document for kept in found]
+
+    def _open(self, kind: Kind, id: str) -> _Kept | None:
+        kept = self._kept.get((kind, id))
+        return kept if kept and kept.document.is_open else None
 
     def _current(self, kind: Kind, id: str) -> _Kept | None:
         kept = self._kept.get((kind, id))

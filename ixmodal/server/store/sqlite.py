@@ -10,40 +10,20 @@ import asyncio
 import sqlite3
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from filelock import FileLock, Timeout
+from ixmodal.server.store.alive import Alive
+from ixmodal.server.store.base import DEFAULT_MAX_AGE, DEFAULT_MAX_COUNT, LEASE, Document, Entry, Fate, Kind, StoreError
+from ixmodal.server.store.sqlite_schema import VERSION, migrate
 
-from ixmodal.server.store.base import DEFAULT_MAX_AGE, DEFAULT_MAX_COUNT, Document, Entry, Kind, StoreError
-
-_VERSION = 1
-_SCHEMA = f"""
-CREATE TABLE documents (
-    kind TEXT NOT NULL, id TEXT NOT NULL, used REAL NOT NULL, owner TEXT, body BLOB NOT NULL, UNIQUE (kind, id)
-);
-CREATE INDEX documents_by_use ON documents (kind, used) WHERE owner IS NULL;
-CREATE INDEX documents_open ON documents (kind, owner) WHERE owner IS NOT NULL;
-CREATE TABLE keys (
-    key TEXT PRIMARY KEY, kind TEXT NOT NULL, id TEXT NOT NULL,
-    FOREIGN KEY (kind, id) REFERENCES documents (kind, id) ON DELETE CASCADE
-) WITHOUT ROWID;
-CREATE INDEX keys_by_document ON keys (kind, id);
-CREATE TABLE entries (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
-    kind TEXT NOT NULL, document TEXT NOT NULL, id TEXT NOT NULL, body BLOB NOT NULL,
-    UNIQUE (kind, document, id),
-    FOREIGN KEY (kind, document) REFERENCES documents (kind, id) ON DELETE CASCADE
-);
-PRAGMA user_version = {_VERSION};
-"""
 _PRAGMAS = "journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON", "secure_delete = ON"
 _WRITE = """
-INSERT INTO documents (kind, id, body, used, owner) VALUES (?, ?, ?, ?, ?)
-ON CONFLICT (kind, id) DO UPDATE SET body = excluded.body, used = excluded.used, owner = excluded.owner
+INSERT INTO documents (kind, id, body, used, held, owner) VALUES (?1, ?2, ?3, ?4, ?4, ?5)
+ON CONFLICT (kind, id) DO UPDATE SET
+    body = excluded.body, used = excluded.used, held = excluded.held, owner = excluded.owner, ending = 0
 """
 _WRITE_KEY = """
 INSERT INTO keys (key, kind, id) VALUES (?, ?, ?)
@@ -55,6 +35,16 @@ DELETE FROM documents WHERE rowid IN
     max(0, (SELECT count(*) FROM documents WHERE kind = ?1 AND owner IS NULL) - ?2))
 """
 _PRUNE_AGE = "DELETE FROM documents WHERE kind = ? AND owner IS NULL AND used <= ?"
+_REWRITE = """
+UPDATE documents SET body = ?3, used = ?4, held = ?4, owner = ?5 WHERE kind = ?1 AND id = ?2 AND owner = ?6
+"""
+_HOLD = "UPDATE documents SET held = ? WHERE kind = ? AND id = ? AND owner = ? RETURNING ending"
+_END = "UPDATE documents SET ending = 1 WHERE kind = ? AND id = ? AND owner IS NOT NULL"
+_OPEN = "SELECT DISTINCT owner FROM documents WHERE kind = ? AND owner IS NOT NULL"
+_ADOPT = """
+UPDATE documents SET owner = ?1, held = ?2 WHERE kind = ?3 AND owner IS NOT NULL AND (owner = ?4 OR held <= ?5)
+RETURNING id, body
+"""
 _CURRENT = "(owner IS NOT NULL OR used > ?)"
 _HAS = f"SELECT 1 FROM documents WHERE kind = ? AND id = ? AND {_CURRENT}"  # noqa: S608  # constants
 _READ = f"SELECT body, owner FROM documents WHERE kind = ? AND id = ? AND {_CURRENT}"  # noqa: S608  # constants
@@ -83,8 +73,7 @@ class SqliteStore:
         self._max_count = max_count
         self._max_age = max_age
         self._clock = clock
-        self._owner = ""
-        self._alive: FileLock | None = None
+        self._alive: Alive | None = None
         self._mutex = threading.Lock()
         self._connection: sqlite3.Connection | None = None
 
@@ -128,8 +117,20 @@ class SqliteStore:
         """Remove an entry."""
         return await self._run(self._remove, kind, id, entry_id)
 
+    async def rewrite(self, document: Document) -> bool:
+        """Write over an open document of this process."""
+        return await self._run(self._rewrite, document)
+
+    async def hold(self, kind: Kind, ids: Sequence[str]) -> dict[str, Fate]:
+        """Go on writing open documents."""
+        return await self._run(self._hold, kind, ids)
+
+    async def end(self, kind: Kind, id: str) -> bool:
+        """Ask for the end of an open document."""
+        return await self._run(self._end, kind, id)
+
     async def orphans(self, kind: Kind, /) -> list[Document]:
-        """Open documents whose process is gone."""
+        """Open documents whose process is gone, or has not held them."""
         return await self._run(self._orphans, kind)
 
     async def _run(self, work: Callable[..., Result], *arguments: Any) -> Result:
@@ -155,9 +156,7 @@ class SqliteStore:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.path.touch(mode=0o600)
-        self._owner = uuid.uuid4().hex
-        self._alive = self._lock_of(self._owner)
-        self._alive.acquire(blocking=False)
+        self._alive = Alive(self.path)
         connection = sqlite3.connect(self.path, timeout=10, isolation_level=None, check_same_thread=False)
         try:
             for pragma in _PRAGMAS:
@@ -173,15 +172,10 @@ class SqliteStore:
                 self._prune(opened, kind)
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
-        connection.execute("BEGIN IMMEDIATE")
-        with connection:
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
-            if version not in (0, _VERSION):
-                raise StoreError(
-                    f"the store {self.path} has version {version}, this program reads {_VERSION}; name another file"
-                )
-            for statement in _SCHEMA.split(";") if version == 0 else ():
-                connection.execute(statement)
+        if (version := migrate(connection)) > VERSION:
+            raise StoreError(
+                f"the store {self.path} has version {version}, this program reads {VERSION}; name another file"
+            )
 
     def _close(self) -> None:
         with self._mutex:
@@ -193,16 +187,28 @@ class SqliteStore:
     def _release(self) -> None:
         if self._alive is not None:
             self._alive.release()
-            Path(self._alive.lock_file).unlink(missing_ok=True)
+
+    @property
+    def _owner(self) -> str:
+        return self._alive.id if self._alive else ""
 
     def _put(self, document: Document) -> None:
+        owner = self._owner if document.is_open else None
+        self._write(document, _WRITE, owner)
+
+    def _rewrite(self, document: Document) -> bool:
+        owner = self._owner if document.is_open else None
+        return self._write(document, _REWRITE, owner, self._owner)
+
+    def _write(self, document: Document, statement: str, *owners: str | None) -> bool:
         name = (document.kind, document.id)
         with self._transaction() as connection:
-            owner = self._owner if document.is_open else None
-            connection.execute(_WRITE, (*name, document.body, self._clock(), owner))
+            if not connection.execute(statement, (*name, document.body, self._clock(), *owners)).rowcount:
+                return False
             connection.execute("DELETE FROM keys WHERE kind = ? AND id = ?", name)
             connection.executemany(_WRITE_KEY, [(key, *name) for key in document.keys])
             self._prune(connection, document.kind)
+            return True
 
     def _prune(self, connection: sqlite3.Connection, kind: str) -> None:
         connection.execute(_PRUNE_AGE, (kind, self._oldest))
@@ -263,24 +269,29 @@ class SqliteStore:
             )
             return removed.rowcount > 0
 
+    def _hold(self, kind: Kind, ids: Sequence[str]) -> dict[str, Fate]:
+        fates: dict[str, Fate] = {}
+        with self._transaction() as connection:
+            for id in ids:
+                row = connection.execute(_HOLD, (self._clock(), kind, id, self._owner)).fetchone()
+                if row is None:
+                    fates[id] = "lost"
+                elif row[0]:
+                    fates[id] = "ending"
+        return fates
+
+    def _end(self, kind: Kind, id: str) -> bool:
+        with self._transaction() as connection:
+            return connection.execute(_END, (kind, id)).rowcount > 0
+
     def _orphans(self, kind: Kind) -> list[Document]:
         with self._transaction() as connection:
-            query = "SELECT DISTINCT owner FROM documents WHERE kind = ? AND owner IS NOT NULL"
-            owners = [owner for (owner,) in connection.execute(query, (kind,))]
-            dead = [owner for owner in owners if owner != self._owner and self._is_dead(owner)]
-            query = "SELECT id, body FROM documents WHERE kind = ? AND owner = ?"
-            rows = [row for owner in dead for row in connection.execute(query, (kind, owner))]
+            owners = [owner for (owner,) in connection.execute(_OPEN, (kind,)) if owner != self._owner]
+            dead = [owner for owner in owners if self._alive and self._alive.is_dead(owner)]
+            now = self._clock()
+            rows = [  # of none of the dead: those that were not held for too long, whoever's they are
+                row
+                for owner in [*dead, ""]
+                for row in connection.execute(_ADOPT, (self._owner, now, kind, owner, now - LEASE)).fetchall()
+            ]
         return [Document(kind, id, body, is_open=True) for id, body in rows]
-
-    def _lock_of(self, owner: str) -> FileLock:
-        return FileLock(f"{self.path}.{owner}.alive", thread_local=False)
-
-    def _is_dead(self, owner: str) -> bool:
-        lock = self._lock_of(owner)
-        try:
-            lock.acquire(blocking=False)
-        except Timeout:
-            return False
-        lock.release()
-        Path(lock.lock_file).unlink(missing_ok=True)
-        return True
