@@ -19,15 +19,15 @@ def bearer(key: str) -> dict[str, str]:
 
 ALICE, AGAIN, BOB, ADMIN = bearer("alice-1"), bearer("alice-2"), bearer("bob"), bearer("admin")
 KEYS = (
-    ApiKey(name="alice", key="alice-1"),
-    ApiKey(name="alice", key="alice-2"),
+    ApiKey(name="alice", key="env:ALICES_KEYS"),
     ApiKey(name="bob", key="bob"),
     ApiKey(name="root", key="admin", admin=True),
 )
 
 
 @pytest.fixture
-def client(tmp_path: Path) -> Iterator[TestClient]:
+def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
+    monkeypatch.setenv("ALICES_KEYS", "alice-1,alice-2")
     spec = App(endpoint=Endpoint(keys=KEYS), state=State(path=str(tmp_path / "db")))
     with TestClient(scripted_app(spec)) as client:
         yield client
