@@ -13,11 +13,13 @@ class State(Declared):
     url: str | None = Field(
         None,
         repr=False,
-        description="Redis that replicas share (`redis://` or `rediss://`), for rate limits; unset: each process "
-        "counts for itself. A password is best set by IXMODAL_STATE__URL.",
+        description="Redis that replicas share (`redis://` or `rediss://`), for rate limits, and without a `path` for "
+        "responses and conversations. A password is best set by IXMODAL_STATE__URL.",
     )
     path: str | None = Field(
-        None, description="SQLite file, or `memory`; unset: a file in the user's state directory, shared by processes."
+        None,
+        description="SQLite file, or `memory`, for responses and conversations; unset: `url`, or a file in the user's "
+        "state directory, shared by processes.",
     )
     max_count: int = Field(10_000, ge=1, le=10_000_000, description="Responses, and conversations, kept at most.")
     max_age: float = Field(2_592_000, gt=0, le=315_360_000, description="Seconds since its last use that one is kept.")

@@ -94,7 +94,7 @@ class Keeper:
                 await self.recover()
         except StoreError as error:
             if not self._is_down:
-                logger.warning("what is stored can't be reached: %s", error)
+                logger.warning("what is stored can't be reached: %s", error.__cause__ or error)
             self._is_down = True
         else:
             if self._is_down:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ixmodal.server.store.base import LEASE, Document, Entry, Fate, Kind, Store, StoreError
 from ixmodal.server.store.memory import MemoryStore
+from ixmodal.server.store.redis import RedisStore
 from ixmodal.server.store.sqlite import SqliteStore
 from ixmodal.spec import App
 
@@ -18,6 +19,7 @@ __all__ = [
     "Fate",
     "Kind",
     "MemoryStore",
+    "RedisStore",
     "SqliteStore",
     "Store",
     "StoreError",
@@ -26,8 +28,14 @@ __all__ = [
 
 
 def choose_store(spec: App) -> Store:
-    """The store that a spec declares; without a path, and with no place for a file, memory."""
+    """The store that a spec declares: its path, or else its Redis, or else a file, or with no place for one, memory.
+
+    Raises:
+        SpecError: it is in a Redis whose client is not installed.
+    """
     state = spec.state
+    if state.path is None and state.url is not None:
+        return RedisStore(state.url, spec.name, max_count=state.max_count, max_age=state.max_age)
     if state.path == "memory":
         return MemoryStore(max_count=state.max_count, max_age=state.max_age)
     path = Path(state.path) if state.path else _state_home() / spec.name / "state.sqlite"
