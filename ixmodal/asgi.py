@@ -3,7 +3,8 @@
 With `--http ixmodal.asgi:Connection`, slow and endless headers are bounded as `ixmodal serve` bounds them.
 
 A spec or weights that can't be served end the start with one line and exit code 1. So does an engine that can't load
-them, or that can't be kept alive: then running requests are drained before.
+them, or that can't be kept alive: then running requests are drained before. At SIGTERM the server drains as
+`ixmodal serve` does (see `ixmodal.server.signals`).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from ixmodal.errors import IxmodalError
 from ixmodal.runtime import Runtime
 from ixmodal.server.app import create_app
 from ixmodal.server.connection import bounded
+from ixmodal.server.signals import handle_signals
 from ixmodal.spec.sources import load_spec
 
 
@@ -30,7 +32,7 @@ def _build() -> Starlette:
     try:
         runtime = Runtime(load_spec())
         runtime.check()
-        app = create_app(runtime)
+        app = handle_signals(create_app(runtime))
     except IxmodalError as error:
         raise SystemExit(f"ixmodal: {error.message}") from None
     _exit_if_failed(app, runtime)
@@ -44,16 +46,16 @@ def _exit_if_failed(app: Starlette, runtime: Runtime) -> None:
 
     def give_up(error: IxmodalError) -> None:
         logging.getLogger("ixmodal").critical("%s", error.message)
-        if not failures:
-            os.kill(os.getpid(), signal.SIGTERM)
         failures.append(error)
+        if not runtime.draining:  # else it ends already; a second signal would cut that short
+            signal.raise_signal(signal.SIGTERM)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[Any]:
         async with inner(app) as state:
             yield state
         if failures:
-            # All is drained and stopped. A server that was ended by a signal dies of it again, or ends with code 0.
+            # All is drained and stopped. uvicorn itself would end with code 0.
             logging.shutdown()
             sys.stdout.flush()
             sys.stderr.flush()

@@ -11,8 +11,9 @@
     ├── BusyError                 the queue is full, or the wait for a slot took too long
     ├── DeadlineError             the request ran past its time limit
     ├── EngineError               the engine failed; the request may be sent again
-    │   ├── EngineNotReadyError     still loading, restarting or stopping
-    │   └── EngineDeadError         the engine process died or hung under this request
+    │   ├── EngineNotReadyError     still loading or restarting
+    │   ├── EngineDeadError         the engine process died or hung under this request
+    │   └── ServerStoppingError     the server ends: another one, or this one later, answers
     └── UpstreamError             the server that answers for a model can't be reached, or broke off
         └── UpstreamTimeoutError    it did not answer in time
 
@@ -95,11 +96,20 @@ class EngineError(IxmodalError):
 
 
 class EngineNotReadyError(EngineError):
-    """The engine is loading, restarting or stopping."""
+    """The engine is loading or restarting."""
 
 
 class EngineDeadError(EngineError):
     """The engine process died, or was ended because it hung, while it worked on this request."""
+
+
+class ServerStoppingError(EngineError):
+    """The server is about to end and takes no request, or could not end this one in time."""
+
+    retry_after = 2
+
+    def __init__(self, message: str = "The server is stopping. Please send the request again.") -> None:
+        super().__init__(message)
 
 
 class UpstreamError(IxmodalError):

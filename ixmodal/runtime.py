@@ -111,7 +111,7 @@ class Runtime:
         self.models = {model.id: ServedModel(model, spec) for model in spec.models}
         self._aliases = {alias: model.id for model in spec.models for alias in model.aliases}
         self.started = time.monotonic()
-        self.draining = False
+        self._drain_deadline: float | None = None
         self.on_failed: Callable[[IxmodalError], None] = lambda error: logger.error("%s", error.message)
         self._loading: asyncio.Task[None] | None = None
 
@@ -127,6 +127,21 @@ class Runtime:
             if path is not None:
                 inspect(path)
                 verify(model, path)
+
+    @property
+    def draining(self) -> bool:
+        """True once the server is about to end: it takes no new requests."""
+        return self._drain_deadline is not None
+
+    @property
+    def drain_time_left(self) -> float:
+        """Seconds that running requests have before they are cut short."""
+        return self.spec.limits.drain_timeout if self._drain_deadline is None else self._drain_deadline - time.monotonic()
+
+    def begin_drain(self) -> None:
+        """Be ready no more; from the first call on, running requests have `limits.drain_timeout` seconds."""
+        if self._drain_deadline is None:
+            self._drain_deadline = time.monotonic() + self.spec.limits.drain_timeout
 
     @property
     def is_ready(self) -> bool:
@@ -181,9 +196,8 @@ class Runtime:
 
     async def stop(self) -> None:
         """Let running requests finish within `limits.drain_timeout`, then end the engines. Idempotent."""
-        self.draining = True
-        deadline = time.monotonic() + self.spec.limits.drain_timeout
-        while self.in_flight and time.monotonic() < deadline:  # noqa: ASYNC110  # once in a lifetime
+        self.begin_drain()
+        while self.in_flight and self.drain_time_left > 0:  # noqa: ASYNC110  # once in a lifetime
             await asyncio.sleep(0.05)
         if self._loading is not None:
             self._loading.cancel()

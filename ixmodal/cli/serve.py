@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import logging
+import signal
 from typing import Annotated
 
 import typer
@@ -20,6 +21,7 @@ from ixmodal.runtime import Runtime
 from ixmodal.server.app import create_app
 from ixmodal.server.connection import bounded
 from ixmodal.server.keyring import KeyRing
+from ixmodal.server.signals import handle_signals
 from ixmodal.spec import App, Model
 from ixmodal.spec.sources import load_spec
 from ixmodal.weights.places import shown
@@ -38,37 +40,26 @@ def serve(
     try:
         runtime = Runtime(load_spec(spec))
         runtime.check()
-        app = create_app(runtime)
+        app = handle_signals(create_app(runtime))
     except IxmodalError as error:
         raise failure(error) from None
     _introduce(runtime.spec, app.state.keys, host, port)
-    grace = max(1, round(runtime.spec.limits.drain_timeout))
     connection = bounded(runtime.spec.limits)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            host,
-            port,
-            http=connection,
-            ws="none",
-            log_config=None,
-            access_log=access_log,
-            timeout_graceful_shutdown=grace,
-        )
+    config = uvicorn.Config(
+        app, host, port, http=connection, ws="none", lifespan="on", log_config=None, access_log=access_log
     )
     failures: list[IxmodalError] = []
 
     def give_up(error: IxmodalError) -> None:
         failures.append(error)
-        server.should_exit = True
+        if not runtime.draining:  # else it ends already; a second signal would cut that short
+            signal.raise_signal(signal.SIGTERM)
 
     runtime.on_failed = give_up
-    try:
-        server.run()
-    except KeyboardInterrupt:
-        console.print("Stopped.")
+    uvicorn.Server(config).run()
     if failures:
         raise failure(failures[0])
+    console.print("Stopped.")
 
 
 def _introduce(spec: App, keys: KeyRing, host: str, port: int) -> None:

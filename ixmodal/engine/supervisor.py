@@ -21,6 +21,7 @@ from ixmodal.errors import (
     EngineNotReadyError,
     InvalidRequestError,
     IxmodalError,
+    ServerStoppingError,
     UnsupportedModelError,
     WeightsError,
 )
@@ -84,7 +85,7 @@ class Supervisor:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
-        self._fail_streams(EngineNotReadyError("The server is stopping. Please retry on another connection."))
+        self._fail_streams(ServerStoppingError())
 
     async def wait_ready(self) -> ModelInfo:
         """Wait until the model is loaded. Raises the error that made it fail for good."""
@@ -92,7 +93,7 @@ class Supervisor:
             if self.error:
                 raise self.error
             if self.state is EngineState.STOPPED:
-                raise EngineNotReadyError("The server is stopping. Please retry on another connection.")
+                raise ServerStoppingError()
             await self._changed.wait()
         assert self.model is not None
         return self.model

@@ -13,6 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 from ixmodal.errors import IxmodalError
 from ixmodal.runtime import Runtime
 from ixmodal.server.auth import KeyMiddleware
+from ixmodal.server.drain import Drain, DrainMiddleware
 from ixmodal.server.errors import HTTPError, handle
 from ixmodal.server.guard import GuardMiddleware, IdentityMiddleware
 from ixmodal.server.keyring import KeyRing
@@ -67,9 +68,18 @@ def create_app(runtime: Runtime) -> Starlette:
         SpecError: the spec declares API keys that are not where it says, tools that can't be imported, routes that are
             built in, or a Redis without its client being installed.
     """
-    endpoint = runtime.spec.endpoint
+    endpoint, state = runtime.spec.endpoint, runtime.spec.state
     keys = KeyRing(runtime.spec)
     limiter = Limiter(keys, runtime.spec.state.url, runtime.spec.name)
+    store = choose_store(runtime.spec)
+    responders = Responders(runtime, run_turn)
+    service = ResponseService(runtime.spec.limits, store, responders, max_background=state.max_background)
+
+    async def close() -> None:
+        await runtime.stop()
+        await service.stop()
+
+    drain = Drain(runtime, lambda: service.running, close)
     middleware = [Middleware(IdentityMiddleware)]
     if endpoint.cors_origins:
         middleware.append(
@@ -81,22 +91,17 @@ def create_app(runtime: Runtime) -> Starlette:
                 expose_headers=["x-request-id", "retry-after", SERVED_BY, *HEADERS],
             )
         )
+    middleware.append(Middleware(DrainMiddleware, drain=drain))
     middleware.append(Middleware(KeyMiddleware, keys=keys))
     middleware.append(Middleware(RateMiddleware, limiter=limiter))
     middleware.append(Middleware(GuardMiddleware, limits=runtime.spec.limits))
-
-    store = choose_store(runtime.spec)
-    state = runtime.spec.state
-    responders = Responders(runtime, run_turn)
-    service = ResponseService(runtime.spec.limits, store, responders, max_background=state.max_background)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         await runtime.start()
         await service.start()
         yield
-        await runtime.stop()
-        await service.stop()
+        await drain.run()
         await limiter.close()
 
     routes = routes_of(runtime.spec)
@@ -109,6 +114,7 @@ def create_app(runtime: Runtime) -> Starlette:
     app.state.runtime = runtime
     app.state.description = openapi.Description(routes, guarded=not keys.is_open)
     app.state.keys = keys
+    app.state.drain = drain
     app.state.responders = responders
     app.state.responses = service
     app.state.conversations = ConversationService(store, runtime.spec.limits.max_messages)

@@ -20,6 +20,7 @@ from ixmodal.errors import (
     IxmodalError,
     ModelNotFoundError,
     RequestError,
+    ServerStoppingError,
     UpstreamError,
     UpstreamTimeoutError,
 )
@@ -83,6 +84,9 @@ def _of_service(error: IxmodalError) -> HTTPError:
     if isinstance(error, EngineNotReadyError):
         headers = {"retry-after": str(error.retry_after)}
         return HTTPError(503, error.message, type="server_error", code="model_not_ready", headers=headers)
+    if isinstance(error, ServerStoppingError):
+        headers = {"retry-after": str(error.retry_after)}
+        return HTTPError(503, error.message, type="server_error", code="server_stopping", headers=headers)
     if isinstance(error, EngineError):
         return HTTPError(500, error.message, type="server_error", code="engine_error")
     if isinstance(error, UpstreamTimeoutError):

@@ -9,6 +9,7 @@ from ixmodal.engine.messages import Load
 from ixmodal.runtime import Progress, Runtime
 from ixmodal.server.app import create_app
 from ixmodal.server.connection import BoundedConnection, bounded
+from ixmodal.server.signals import handle_signals
 from ixmodal.spec import App, Model
 from ixmodal.spec.sources import load_spec
 
@@ -34,7 +35,7 @@ def scripted_app(spec: App) -> Starlette:
 
 def build() -> Starlette:
     """For `uvicorn --factory tests.support.scripted:build`, with the spec of the environment."""
-    return scripted_app(load_spec())
+    return handle_signals(scripted_app(load_spec()))
 
 
 def __getattr__(name: str) -> type[BoundedConnection]:

@@ -14,13 +14,16 @@ from ixmodal.errors import IxmodalError
 from ixmodal.runtime import Runtime
 from ixmodal.server.app import create_app
 from ixmodal.server.connection import bounded
+from ixmodal.server.drain import Drain
+from ixmodal.server.signals import CLOSING
 
 
 class Listener:
     """A server that runs until it is closed, on the event loop on which it was opened."""
 
-    def __init__(self, server: uvicorn.Server, serving: asyncio.Task[None]) -> None:
+    def __init__(self, server: uvicorn.Server, serving: asyncio.Task[None], drain: Drain) -> None:
         self._server = server
+        self._drain = drain
         self._serving = serving
 
     @classmethod
@@ -34,22 +37,24 @@ class Listener:
         spec = runtime.spec
         # Bound here: uvicorn ends the process, without a word to Modal, if it can't bind.
         listening = socket.create_server(("0.0.0.0", spec.modal.port), backlog=2048)  # noqa: S104  # Modal's own network
+        app = create_app(runtime)
         config = uvicorn.Config(
-            create_app(runtime),
+            app,
             http=bounded(spec.limits),
             ws="none",
             lifespan="on",
             log_config=None,
             access_log=False,
-            timeout_graceful_shutdown=max(1, round(spec.limits.drain_timeout)),
+            timeout_graceful_shutdown=CLOSING,
         )
         server = _Server(config)
-        opened = cls(server, asyncio.create_task(server.serve(sockets=[listening])))
+        opened = cls(server, asyncio.create_task(server.serve(sockets=[listening])), app.state.drain)
         await opened._started()
         return opened
 
     async def close(self) -> None:
-        """Take no more connections, let running requests end within `limits.drain_timeout`, then the lifespan."""
+        """Refuse new requests, let running ones end within `limits.drain_timeout`, then close the port."""
+        await self._drain.run()
         self._server.should_exit = True
         await self._serving
 

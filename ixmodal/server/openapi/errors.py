@@ -20,7 +20,7 @@ STATUSES = {
     429: "Busy, or over a limit: wait for Retry-After.",
     500: "The server or its engine failed; its log says why.",
     502: "The server that answers for the model can't be reached, or broke off.",
-    503: "Not ready, or unavailable for a while.",
+    503: "Not ready, stopping, or unavailable for a while.",
     504: "The request took longer than it may.",
     508: "The servers that answer for each other's models lead in a circle.",
 }
@@ -60,6 +60,8 @@ def statuses_of(operation: Operation, *, guarded: bool) -> list[int]:
         found |= {408, 413}
     if guarded and not operation.public:
         found |= {401, 403}
+    if not operation.public:  # while the server stops
+        found.add(503)
     if operation.method in ("POST", "PUT", "PATCH") and not operation.public:  # callers may have limits
         found.add(429)
     return sorted(found)

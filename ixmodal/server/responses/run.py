@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Literal
 
-from ixmodal.errors import EngineNotReadyError
+from ixmodal.errors import ServerStoppingError
 from ixmodal.server.responses.assembler import Assembler
 from ixmodal.server.responses.record import Record
 from ixmodal.server.turns import TurnEvent, TurnStarted
@@ -124,7 +124,7 @@ class Run:
         if self.record.is_final:
             return
         if self.fate == "stopped" or self.fate is None:
-            self.error = EngineNotReadyError("The server stopped while it made this response. Please send it again.")
+            self.error = ServerStoppingError("The server stopped while it made this response. Please send it again.")
             self._assembler.fail(self.error)
         else:
             self._assembler.cancel()

@@ -57,6 +57,11 @@ class ResponseService:
         self._runs: dict[str, Run] = {}
         self._keeper = Keeper(store, self._runs, flush_interval)
 
+    @property
+    def running(self) -> int:
+        """Responses in the making."""
+        return len(self._runs)
+
     async def start(self) -> None:
         """Open the store; what an earlier process left unfinished has failed."""
         await self._keeper.start()

@@ -1,0 +1,14 @@
+"""`python -m tests.support.scripted_cli serve`: the command line over scripted engines."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import ixmodal.cli.serve
+from ixmodal.cli import main
+from ixmodal.runtime import Runtime
+from tests.support.scripted import open_scripted
+
+if __name__ == "__main__":
+    ixmodal.cli.serve.Runtime = partial(Runtime, open_engine=open_scripted)  # type: ignore[misc, assignment]  # for tests
+    main()
