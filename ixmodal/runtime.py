@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ixmodal.backends.cpu import default_threads
+from ixmodal.daemon_thread import in_daemon_thread
 from ixmodal.engine.client import EngineClient
 from ixmodal.engine.messages import Load
 from ixmodal.errors import EngineNotReadyError, InvalidRequestError, IxmodalError, ModelNotFoundError
@@ -31,7 +32,8 @@ OpenEngine = Callable[[Model, App, Progress], Awaitable[EngineClient]]
 async def open_engine(model: Model, spec: App, progress: Progress) -> EngineClient:
     """Find or fetch a model's weights and put an engine process before them. Raises `WeightsError`."""
     directory = weights_directory(spec)
-    path = await asyncio.to_thread(fetch, model, directory, progress, timeout=spec.limits.download_timeout)
+    fetch_it = partial(fetch, model, directory, progress, timeout=spec.limits.download_timeout)
+    path = await in_daemon_thread(fetch_it, f"fetch {model.id}")
     return EngineClient(_load_message(model, path, spec), spec.limits, spec.endpoint.max_queued)
 
 
@@ -136,7 +138,9 @@ class Runtime:
     @property
     def drain_time_left(self) -> float:
         """Seconds that running requests have before they are cut short."""
-        return self.spec.limits.drain_timeout if self._drain_deadline is None else self._drain_deadline - time.monotonic()
+        return (
+            self.spec.limits.drain_timeout if self._drain_deadline is None else self._drain_deadline - time.monotonic()
+        )
 
     def begin_drain(self) -> None:
         """Be ready no more; from the first call on, running requests have `limits.drain_timeout` seconds."""

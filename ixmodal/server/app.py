@@ -73,7 +73,13 @@ def create_app(runtime: Runtime) -> Starlette:
     limiter = Limiter(keys, runtime.spec.state.url, runtime.spec.name)
     store = choose_store(runtime.spec)
     responders = Responders(runtime, run_turn)
-    service = ResponseService(runtime.spec.limits, store, responders, max_background=state.max_background)
+    service = ResponseService(
+        runtime.spec.limits,
+        store,
+        responders,
+        max_background=state.max_background,
+        is_stopping=lambda: runtime.draining,
+    )
 
     async def close() -> None:
         await runtime.stop()

@@ -57,7 +57,7 @@ class Drain:
     async def _run(self) -> None:
         if self.in_progress:
             logger.info("stopping; %d requests are still running", self.in_progress)
-        while self.in_progress and self._runtime.drain_time_left > 0:
+        while self.in_progress and self._runtime.drain_time_left > 0:  # noqa: ASYNC110  # once in a lifetime
             await asyncio.sleep(_LOOK_EVERY)
         if self.in_progress:
             logger.warning("%d requests did not end in time and are cut short", self.in_progress)

@@ -54,6 +54,18 @@ def test_another_replica_shows_a_background_response_and_its_events(
     assert settled(there, made["id"], "completed")["output"][0]["content"][0]["text"] == "a b "
 
 
+def test_who_follows_through_a_replica_that_stops_is_sent_elsewhere(
+    replicas: tuple[Clients, Clients], fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here, _), (there, _) = replicas
+    made = post(here, input="echo: a WAIT b", background=True).json()
+    settled(there, made["id"], "in_progress")
+    monkeypatch.setattr(there.app.state.responses, "_is_stopping", lambda: True)  # type: ignore[attr-defined]  # Starlette
+    assert '"code":"server_stopping"' in there.get(f"/v1/responses/{made['id']}?stream=true").text
+    fake.gate.set()
+    settled(here, made["id"], "completed")
+
+
 def test_another_replica_cancels(replicas: tuple[Clients, Clients], fake: Fake) -> None:
     (here, _), (there, sdk) = replicas
     made = post(here, input="echo: a WAIT b", background=True).json()

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
-from ixmodal.errors import BusyError, EngineNotReadyError
+from ixmodal.errors import BusyError, EngineNotReadyError, ServerStoppingError
 from ixmodal.server.callers import current_caller, shelved
 from ixmodal.server.errors import HTTPError
 from ixmodal.server.protocol.responses.answers import FINAL, Response, new_response
@@ -38,6 +38,7 @@ class ResponseService:
         *,
         max_background: int = 64,
         flush_interval: float = 1.0,
+        is_stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         """Compose the parts; nothing runs yet.
 
@@ -48,12 +49,14 @@ class ResponseService:
             max_background: responses that may wait or run in the background.
             flush_interval: seconds after which events of background responses are kept, and what other replicas ask of
                 them is heard, at the latest.
+            is_stopping: whether the server ends; who follows a response of another replica is then sent elsewhere.
         """
         self.store = store
         self.context = Context(store, limits.max_messages)
         self._limits = limits
         self._responders = responders
         self._max_background = max_background
+        self._is_stopping = is_stopping
         self._runs: dict[str, Run] = {}
         self._keeper = Keeper(store, self._runs, flush_interval)
 
@@ -241,4 +244,6 @@ class ResponseService:
             at = max(at, len(frames))
             if document is None or not document.is_open:
                 return
+            if self._is_stopping():
+                raise ServerStoppingError("The server is stopping. Please follow the response on another connection.")
             await asyncio.sleep(_POLL)
