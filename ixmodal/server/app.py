@@ -31,6 +31,7 @@ from ixmodal.server.routes import (
     health,
     models,
     openapi,
+    pages,
     rerank,
     responses,
     tokens,
@@ -56,6 +57,8 @@ def routes_of(spec: App) -> list[Described]:
     """All routes that a spec asks for. Raises `SpecError` where a declared one is built in."""
     v1_routes = [with_upstreams(route, spec) for route in V1_ROUTES]
     built_in = v1_routes + [with_upstreams(route, spec) for route in OTHER_ROUTES]
+    if spec.endpoint.page:
+        built_in += pages.ROUTES
     if spec.endpoint.unprefixed_routes:
         built_in += [route.without_prefix("/v1") for route in v1_routes]
     return [*custom.routes(spec.custom_endpoints, built_in), *built_in]
@@ -98,7 +101,7 @@ def create_app(runtime: Runtime) -> Starlette:
             )
         )
     middleware.append(Middleware(DrainMiddleware, drain=drain))
-    middleware.append(Middleware(KeyMiddleware, keys=keys))
+    middleware.append(Middleware(KeyMiddleware, keys=keys, is_page=pages.is_public if endpoint.page else None))
     middleware.append(Middleware(RateMiddleware, limiter=limiter))
     middleware.append(Middleware(GuardMiddleware, limits=runtime.spec.limits))
 

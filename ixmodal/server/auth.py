@@ -1,8 +1,9 @@
-"""Who may come in: every path but health needs a key once the spec declares any, admin routes an admin's."""
+"""Who may come in: every path but health and the pages needs a key once the spec declares any, admin routes an admin's."""
 
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Callable
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -21,13 +22,21 @@ _PROXY_HEADERS = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-
 class KeyMiddleware:
     """Answers 401 unless `Authorization: Bearer KEY` holds one of the keys; notes whose key it is."""
 
-    def __init__(self, app: ASGIApp, keys: KeyRing) -> None:
+    def __init__(self, app: ASGIApp, keys: KeyRing, is_page: Callable[[str | None, str], bool] | None = None) -> None:
+        """Guard an application.
+
+        Args:
+            app: what is guarded.
+            keys: the accepted keys.
+            is_page: tells by method and path what a browser must be able to load before its user can give a key.
+        """
         self.app = app
         self._keys = keys
+        self._is_page = is_page
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the request through or refuse it."""
-        if scope["type"] not in ("http", "websocket") or scope["path"] in PUBLIC_PATHS:
+        if scope["type"] not in ("http", "websocket") or self._is_public(scope):
             await self.app(scope, receive, send)
             return
         caller = self._judge(Headers(scope=scope).get("authorization"))
@@ -39,6 +48,10 @@ class KeyMiddleware:
             await send({"type": "websocket.close", "code": 1008, "reason": "API key needed"})
         else:
             await caller.response()(scope, receive, send)
+
+    def _is_public(self, scope: Scope) -> bool:
+        path = scope["path"]
+        return path in PUBLIC_PATHS or (self._is_page is not None and self._is_page(scope.get("method"), path))
 
     def _judge(self, header: str | None) -> Caller | HTTPError:
         if self._keys.is_open:

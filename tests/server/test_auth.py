@@ -27,6 +27,7 @@ GUARDED = App(
         unprefixed_routes=True,
     ),
 )
+PAGES = ("/", "/status", "/web/{file:path}")
 CHAT: dict[str, Any] = {"messages": [{"role": "user", "content": "say:x"}]}
 ADMIN = App(endpoint=Endpoint(keys=(ApiKey(name="root", key="r", admin=True), ApiKey(name="team", key="t"))))
 
@@ -65,7 +66,7 @@ def refusal(asked: Request) -> dict[str, Any]:
     return error
 
 
-def test_every_route_but_health_needs_a_key() -> None:
+def test_every_route_but_health_and_pages_needs_a_key() -> None:
     with TestClient(scripted_app(GUARDED)) as client:
         routes = client.app.routes  # type: ignore[attr-defined]  # a Starlette behind a protocol
         assert {route.path for route in V1_ROUTES + OTHER_ROUTES} <= {route.path for route in routes}
@@ -73,8 +74,10 @@ def test_every_route_but_health_needs_a_key() -> None:
             assert not isinstance(route, Mount), "a mount: say here what it guards"
             for method in route.methods:
                 path = route.path.replace("{model:path}", "a").replace("{id}", "x").replace("{item}", "y")
+                path = path.replace("{file:path}", "js/api.js")
+                is_public = path in PUBLIC_PATHS or route.path in PAGES
                 status = client.request(method, path).status_code
-                assert (status == 401) == (path not in PUBLIC_PATHS), (method, path, status)
+                assert (status == 401) == (not is_public), (method, path, status)
         assert client.get("/custom", headers=bearer("wide-key")).json() == {"ok": True}
         with pytest.raises(WebSocketDisconnect) as closed, client.websocket_connect("/v1/realtime"):
             pass

@@ -129,7 +129,7 @@ def _answer(told: Any, schemas: Schemas) -> dict[str, Any]:
     shown: dict[str, Any] = {"description": "The answer.", "headers": _always()}
     if isinstance(told, Text):
         values = {"enum": list(told.values)} if told.values else {}
-        shown["content"] = {"text/plain": {"schema": {"type": "string", **values}}}
+        shown["content"] = {media: {"schema": {"type": "string", **values}} for media in told.media_types}
     elif isinstance(told, RawSchema):
         shown["content"] = {"application/json": {"schema": dict(told.schema)}}
     elif told is not None:

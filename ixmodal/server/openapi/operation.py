@@ -28,9 +28,10 @@ STORE = (503,)
 
 @dataclass(frozen=True)
 class Text:
-    """A plain-text answer; `values` are all that it may be."""
+    """An answer that is text and not JSON; `values` are all that it may be."""
 
     values: tuple[str, ...] = ()
+    media_types: tuple[str, ...] = ("text/plain",)
 
 
 @dataclass(frozen=True)

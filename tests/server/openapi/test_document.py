@@ -28,6 +28,7 @@ SPECS = [
     App(),
     App(custom_endpoints=CUSTOM, endpoint=Endpoint(unprefixed_routes=True)),
     App(endpoint=Endpoint(api_keys=("key",))),
+    App(endpoint=Endpoint(page=False)),
 ]
 WHAT_TO_DO = """
 {} has no operation, so /openapi.json can't tell of it. Declare it beside its handler:
@@ -77,7 +78,7 @@ def test_schemas_have_plain_names() -> None:
 def test_keys_are_declared_where_they_are_needed() -> None:
     operations = {(method, path): operation for method, path, operation in made(SPECS[2]).operations()}
     for (_method, path), operation in operations.items():
-        is_open = path in ("/health", "/healthz", "/readyz")
+        is_open = path in ("/health", "/healthz", "/readyz", "/", "/status", "/web/{file}")
         assert operation["security"] == ([] if is_open else [{"key": []}]), path
         assert ("401" in operation["responses"]) is not is_open, path
     assert not any("security" in operation for _, _, operation in made(App()).operations())
