@@ -1,4 +1,4 @@
-"""Who may come in: every path but health and the pages needs a key once the spec declares any, admin routes an admin's."""
+"""Who may come in: all but health and the pages needs a key once the spec declares any, admin routes an admin's."""
 
 from __future__ import annotations
 
