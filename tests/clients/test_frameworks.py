@@ -69,9 +69,7 @@ class TestLangChain:
         assert whole.text == ANSWER
         assert whole.usage_metadata
         assert whole.usage_metadata["output_tokens"] > 3
-        chunks = list(model.stream(QUESTION))
-        assert len(chunks) > 3
-        assert "".join(chunk.text for chunk in chunks) == ANSWER
+        assert "".join(chunk.text for chunk in model.stream(QUESTION)) == ANSWER
 
     def test_tools(self, model: ChatOpenAI) -> None:
         @tool

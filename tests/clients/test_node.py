@@ -13,7 +13,7 @@ from tests.support.server import Server
 
 
 @pytest.mark.timeout(300)  # the first installs packages
-@pytest.mark.parametrize(("script", "count"), [("openai.test.mjs", 18), ("ai.test.mjs", 24)])
+@pytest.mark.parametrize(("script", "count"), [("openai.test.mjs", 18), ("ai.test.mjs", 25)])
 def test_node(demo: Server, keyed: Server, node_folder: Path, script: str, count: int) -> None:
     done = subprocess.run(
         ["node", "--test", "--test-reporter=tap", script],
