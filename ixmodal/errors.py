@@ -99,6 +99,27 @@ class EngineNotReadyError(EngineError):
     """The engine is loading or restarting."""
 
 
+class InsufficientMemoryError(EngineNotReadyError):
+    """A model does not fit beside what is loaded. `kind` is `memory` or `vram`; sizes are in MiB."""
+
+    def __init__(self, kind: str, *, free_mib: int, required_mib: int, model: str | None = None) -> None:
+        self.kind, self.free_mib, self.required_mib = kind, free_mib, required_mib
+        where = "GPU memory" if kind == "vram" else "memory"
+        super().__init__(
+            f"{f'The model {model}' if model else 'It'} does not fit: {required_mib} MiB of {where} are needed, "
+            f"{free_mib} MiB are free. Unload another model, or give it fewer slots or a shorter context."
+        )
+
+    @property
+    def missing_mib(self) -> int:
+        """What would have to become free."""
+        return self.required_mib - self.free_mib
+
+    def of(self, model: str) -> InsufficientMemoryError:
+        """The same error, with the model's name in its message."""
+        return InsufficientMemoryError(self.kind, free_mib=self.free_mib, required_mib=self.required_mib, model=model)
+
+
 class EngineDeadError(EngineError):
     """The engine process died, or was ended because it hung, while it worked on this request."""
 

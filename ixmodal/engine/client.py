@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 
 from ixmodal.engine.admission import Admission
@@ -26,6 +27,8 @@ from ixmodal.engine.supervisor import EngineState, Supervisor
 from ixmodal.errors import DeadlineError, EngineDeadError, EngineNotReadyError
 from ixmodal.spec import Limits
 
+Wake = Callable[[], Awaitable[None]]
+"""Opens an engine and waits until it is ready. Raises `EngineNotReadyError` if that can't be, or not soon."""
 _TRIES = 2
 _QUESTIONS = 4
 
@@ -33,16 +36,15 @@ _QUESTIONS = 4
 class EngineClient:
     """One model's engine behind its queue. All calls belong to one event loop."""
 
-    def __init__(self, load: Load, limits: Limits, max_queued: int) -> None:
+    def __init__(self, slots: int, limits: Limits, max_queued: int, wake: Wake | None = None) -> None:
+        """`wake` is asked to open an engine for a request that finds none."""
         self._limits = limits
-        self.slots = load.slots
-        self.admission = Admission(load.slots, max_queued, limits.queue_timeout)
-        self.supervisor = Supervisor(
-            load,
-            load_timeout=limits.load_timeout,
-            progress_timeout=limits.progress_timeout,
-            max_restarts=limits.max_restarts,
-        )
+        self._wake = wake
+        self._past_restarts = 0
+        self.slots = slots
+        self.admission = Admission(slots, max_queued, limits.queue_timeout)
+        self.supervisor: Supervisor | None = None
+        self.last_used = time.monotonic()
         # Questions without a slot are quick, but each holds up the decoding: a few at a time.
         self._questions = asyncio.Semaphore(_QUESTIONS)
         self.requests = 0
@@ -50,13 +52,48 @@ class EngineClient:
 
     @property
     def state(self) -> EngineState:
-        """Where the engine stands."""
-        return self.supervisor.state
+        """Where the engine stands; `stopped` while there is none."""
+        return self.supervisor.state if self.supervisor else EngineState.STOPPED
+
+    @property
+    def is_open(self) -> bool:
+        """True while an engine loads, runs or restarts."""
+        return self.state not in (EngineState.STOPPED, EngineState.FAILED)
 
     @property
     def model(self) -> ModelInfo | None:
         """What is known of the model once it has been loaded."""
-        return self.supervisor.model
+        return self.supervisor.model if self.supervisor else None
+
+    @property
+    def pid(self) -> int | None:
+        """The engine's process, if one lives."""
+        return self.supervisor.pid if self.supervisor else None
+
+    @property
+    def restarts(self) -> int:
+        """Engine processes that had to be replaced, since the start."""
+        return self._past_restarts + (self.supervisor.restarts if self.supervisor else 0)
+
+    def open(self, load: Load) -> Supervisor:
+        """Put an engine behind the queue, in place of one that ended. It begins to load with its `start`."""
+        self._past_restarts = self.restarts
+        self.supervisor = Supervisor(
+            load,
+            load_timeout=self._limits.load_timeout,
+            progress_timeout=self._limits.progress_timeout,
+            max_restarts=self._limits.max_restarts,
+        )
+        self.last_used = time.monotonic()
+        return self.supervisor
+
+    async def close(self) -> None:
+        """End the engine. The queue stays: a request that comes later wakes another."""
+        if self.supervisor:
+            supervisor = self.supervisor
+            await supervisor.stop()
+            self._past_restarts = self.restarts
+            self.supervisor = None
 
     async def generate(self, request: GenerationRequest, deadline: float | None = None) -> AsyncGenerator[Output, None]:
         """Answer a request, by `deadline` of the event loop's clock, or within `limits.request_timeout` from now.
@@ -115,9 +152,9 @@ class EngineClient:
         """A question with one answer; asked once more if the engine dies under it."""
         deadline = asyncio.get_running_loop().time() + self._limits.request_timeout
         for attempt in range(1, _TRIES + 1):
-            await self._ready(deadline)
+            supervisor = await self._ready(deadline)
             reply = Reply()
-            id = self.supervisor.submit(make, reply)
+            id = supervisor.submit(make, reply)
             try:
                 async with asyncio.timeout_at(deadline):
                     return await reply.wait()
@@ -127,7 +164,8 @@ class EngineClient:
             except TimeoutError:
                 raise self._late() from None
             finally:
-                self.supervisor.forget(id)
+                supervisor.forget(id)
+                self.last_used = time.monotonic()
         raise AssertionError
 
     def _late(self) -> DeadlineError:
@@ -136,15 +174,15 @@ class EngineClient:
 
     async def describe(self) -> ModelInfo:
         """What the model is; waits for its first load. Raises `EngineError` if it can't be loaded in time."""
-        if self.supervisor.model is None:
-            await self._ready(asyncio.get_running_loop().time() + self._limits.queue_timeout)
-        assert self.supervisor.model is not None
-        return self.supervisor.model
+        if self.model is None:
+            supervisor = await self._ready(asyncio.get_running_loop().time() + self._limits.queue_timeout)
+            return await supervisor.wait_ready()
+        return self.model
 
     async def _attempt(self, request: GenerationRequest, deadline: float) -> AsyncGenerator[Output, None]:
-        await self._ready(deadline)
+        supervisor = await self._ready(deadline)
         stream = Stream()
-        id = self.supervisor.submit(lambda number: Generate(number, request), stream)
+        id = supervisor.submit(lambda number: Generate(number, request), stream)
         counted = 0
         try:
             while True:
@@ -159,11 +197,17 @@ class EngineClient:
                 if output.finish_reason is not None:
                     return
         finally:
-            self.supervisor.forget(id)
+            supervisor.forget(id)
+            self.last_used = time.monotonic()
 
-    async def _ready(self, deadline: float) -> None:
+    async def _ready(self, deadline: float) -> Supervisor:
         try:
             async with asyncio.timeout_at(deadline), asyncio.timeout(self._limits.queue_timeout):
+                if not self.is_open and self._wake:
+                    await self._wake()
+                if self.supervisor is None:
+                    raise EngineNotReadyError("The model is not loaded. Please retry later.")
                 await self.supervisor.wait_ready()
+                return self.supervisor
         except TimeoutError:
             raise EngineNotReadyError(f"The model is still {self.state}. Please retry shortly.") from None

@@ -63,6 +63,7 @@ class Supervisor:
         self.model: ModelInfo | None = None
         self.restarts = 0
         self.on_failed: Callable[[IxmodalError], None] = lambda _error: None
+        self.on_change: Callable[[], None] = lambda: None
 
     @property
     def pid(self) -> int | None:
@@ -204,5 +205,6 @@ class Supervisor:
         if self.state in (EngineState.STOPPED, EngineState.FAILED):
             return
         self.state = state
+        self.on_change()
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()

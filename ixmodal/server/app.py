@@ -27,12 +27,14 @@ from ixmodal.server.routes import (
     completions,
     conversations,
     custom,
+    discovery,
     embeddings,
     health,
     models,
     openapi,
     pages,
     rerank,
+    residency,
     responses,
     tokens,
 )
@@ -50,7 +52,13 @@ V1_ROUTES: list[Described] = [
     *conversations.ROUTES,
     *models.ROUTES,
 ]
-OTHER_ROUTES: list[Described] = [*tokens.ROUTES, *health.ROUTES, *openapi.ROUTES]
+OTHER_ROUTES: list[Described] = [
+    *tokens.ROUTES,
+    *residency.ROUTES,
+    *discovery.ROUTES,
+    *health.ROUTES,
+    *openapi.ROUTES,
+]
 
 
 def routes_of(spec: App) -> list[Described]:
@@ -60,7 +68,9 @@ def routes_of(spec: App) -> list[Described]:
     if spec.endpoint.page:
         built_in += pages.ROUTES
     if spec.endpoint.unprefixed_routes:
-        built_in += [route.without_prefix("/v1") for route in v1_routes]
+        taken = {route.path for route in built_in}  # `/models` is there already, and says more
+        short = [route.without_prefix("/v1") for route in v1_routes]
+        built_in += [route for route in short if route.path not in taken]
     return [*custom.routes(spec.custom_endpoints, built_in), *built_in]
 
 

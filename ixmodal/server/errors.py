@@ -17,6 +17,7 @@ from ixmodal.errors import (
     EngineDeadError,
     EngineError,
     EngineNotReadyError,
+    InsufficientMemoryError,
     IxmodalError,
     ModelNotFoundError,
     RequestError,
@@ -44,7 +45,9 @@ class HTTPError(Exception):
     ) -> None:
         super().__init__(message)
         self.status = status
-        self.body = {"error": {"message": message, "type": type, "param": param, "code": code}}
+        self.body: dict[str, dict[str, Any]] = {
+            "error": {"message": message, "type": type, "param": param, "code": code}
+        }
         self.headers = headers or {}
 
     def response(self) -> Response:
@@ -81,6 +84,11 @@ def _of_service(error: IxmodalError) -> HTTPError:
         # It was tried twice already: a request that kills engines must not be sent again by an SDK.
         headers = {"retry-after": str(error.retry_after), "x-should-retry": "false"}
         return HTTPError(503, error.message, type="server_error", code="engine_died", headers=headers)
+    if isinstance(error, InsufficientMemoryError):
+        found = HTTPError(503, error.message, type="server_error", code=f"insufficient_{error.kind}")
+        found.headers["retry-after"] = str(error.retry_after)
+        found.body["error"] |= {"free_mib": error.free_mib, "required_mib": error.required_mib}
+        return found
     if isinstance(error, EngineNotReadyError):
         headers = {"retry-after": str(error.retry_after)}
         return HTTPError(503, error.message, type="server_error", code="model_not_ready", headers=headers)

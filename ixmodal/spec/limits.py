@@ -31,6 +31,10 @@ class Limits(Declared):
     write_timeout: float = Field(60, gt=0, le=3600, description="Seconds a client may stop reading its stream.")
     template_timeout: float = Field(2, gt=0, le=60, description="Seconds a chat template may run.")
     load_timeout: float = Field(300, gt=0, le=7200, description="Seconds for weights to load into memory.")
+    load_cooldown: float = Field(30, ge=0, le=3600, description="Seconds after a failed load before it is tried again.")
+    model_memory_mib: int | None = Field(
+        None, ge=1, le=16_777_216, description="MiB of memory that all models may take together; unset: what is free."
+    )
     download_timeout: float = Field(3600, gt=0, le=86_400, description="Seconds for one model's download.")
     upstream_connect_timeout: float = Field(10, gt=0, le=600, description="Seconds to reach an upstream.")
     upstream_read_timeout: float = Field(

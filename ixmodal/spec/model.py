@@ -50,6 +50,16 @@ class Model(Declared):
         "last", description="How embeddings are pooled: the last token's, or the mean over all, token by token."
     )
     warm_up: bool = Field(True, description="Evaluate one token before the model counts as ready.")
+    load: Literal["start", "request"] = Field(
+        "start", description="When it is loaded: at the server's start, or for the first request that asks for it."
+    )
+    pinned: bool = Field(False, description="Once loaded on request, never unloaded to make room or for being idle.")
+    idle_timeout: float | None = Field(
+        None,
+        gt=0,
+        le=604_800,
+        description="Seconds without a request until it is unloaded; needs load = request.",
+    )
     upstream: Upstream | None = Field(
         None, description="Another OpenAI-compatible server that answers for this model; its URL, or a table."
     )
@@ -82,6 +92,11 @@ class Model(Declared):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         check_alone(self)
+        if self.load == "start" and (self.pinned or self.idle_timeout):
+            name = "pinned" if self.pinned else "idle_timeout"
+            raise ValueError(f'`{name}` belongs to models with load = "request"; those loaded at start stay')
+        if self.pinned and self.idle_timeout:
+            raise ValueError("`pinned` and `idle_timeout` exclude each other; leave one out")
         is_hub = self.source.startswith("hf://")
         if is_hub and self.source.removeprefix("hf://").count("/") != 1:
             raise ValueError("an hf:// source is hf://owner/repo; put the file's name into `file`")

@@ -50,9 +50,9 @@ class Clients:
         self, path: str = "scripted", slots: int = 1, max_queued: int = 8, **limits: Any
     ) -> EngineClient:
         load = Load(backend="scripted", path=path, slots=slots, batch_size=16, threads=1)
-        client = EngineClient(load, Limits(**limits), max_queued)
+        client = EngineClient(slots, Limits(**limits), max_queued)
         self.made.append(client)
-        client.supervisor.start()
+        client.open(load).start()
         return client
 
 
@@ -61,7 +61,7 @@ async def clients() -> AsyncIterator[Clients]:
     made = Clients()
     yield made
     for client in made.made:
-        await asyncio.wait_for(client.supervisor.stop(), PATIENCE)
+        await asyncio.wait_for(client.close(), PATIENCE)
 
 
 def ask(prompt: str, **sampling: Any) -> GenerationRequest:
@@ -151,20 +151,20 @@ async def test_a_request_that_had_sent_nothing_is_tried_once_more(clients: Clien
     answer = client.generate(ask("!slow=0.05 say:retried|"))
     first = await anext(answer)
     assert first.text == ""
-    pid = client.supervisor.pid
+    pid = client.pid
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
     async with asyncio.timeout(PATIENCE):
         rest = [output async for output in answer]
     assert "".join(output.text for output in rest) == "retried"
-    assert client.supervisor.restarts == 1
+    assert client.restarts == 1
 
 
 async def test_a_request_whose_text_was_seen_is_not_tried_again(clients: Clients) -> None:
     client = await clients()
     with pytest.raises(EngineDeadError, match="SIGSEGV"):
         await outputs(client, ask("!crash-after=2 say:abcdef|"))
-    assert client.supervisor.restarts <= 1
+    assert client.restarts <= 1
     assert await text(client, "say:well|") == "well"
 
 
@@ -173,7 +173,7 @@ async def test_a_request_that_kills_every_engine_is_tried_twice_and_no_more(clie
     with pytest.raises(EngineDeadError):
         await outputs(client, ask("!crash|"))
     assert await text(client, "say:well|") == "well"
-    assert client.supervisor.restarts == 2
+    assert client.restarts == 2
 
 
 async def test_what_was_queued_survives_a_death(clients: Clients) -> None:
@@ -183,7 +183,7 @@ async def test_what_was_queued_survives_a_death(clients: Clients) -> None:
             pass
         queued = asyncio.create_task(text(client, "say:queued|"))
         await until(lambda: client.admission.queued)
-        pid = client.supervisor.pid
+        pid = client.pid
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
         with pytest.raises(EngineDeadError):
@@ -198,11 +198,12 @@ async def test_a_failure_of_the_model_is_an_error_and_no_death(clients: Clients)
             await outputs(client, ask(f"{order} say:a|"))
         assert type(caught.value) is EngineError
     assert await text(client, "say:well|") == "well"
-    assert client.supervisor.restarts == 0
+    assert client.restarts == 0
 
 
 async def test_a_request_has_a_deadline(clients: Clients) -> None:
     client = await clients(request_timeout=1.0)
+    assert client.supervisor
     await client.supervisor.wait_ready()
     with pytest.raises(DeadlineError, match="longer than 1 seconds"):
         await outputs(client, ask("!slow=0.05 !forever say:a|", max_tokens=4000))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from starlette.applications import Starlette
 
-from ixmodal.engine.client import EngineClient
 from ixmodal.engine.messages import Load
 from ixmodal.runtime import Progress, Runtime
 from ixmodal.server.app import create_app
@@ -14,9 +13,9 @@ from ixmodal.spec import App, Model
 from ixmodal.spec.sources import load_spec
 
 
-async def open_scripted(model: Model, spec: App, _progress: Progress) -> EngineClient:
+async def find_scripted(model: Model, _spec: App, _progress: Progress) -> Load:
     """An engine that follows its script; the model's `chat_template` and sizes are honoured."""
-    load = Load(
+    return Load(
         backend="scripted",
         path="scripted",
         slots=model.slots,
@@ -25,12 +24,11 @@ async def open_scripted(model: Model, spec: App, _progress: Progress) -> EngineC
         context_length=model.context_length,
         chat_template=model.chat_template,
     )
-    return EngineClient(load, spec.limits, spec.endpoint.max_queued)
 
 
 def scripted_app(spec: App) -> Starlette:
     """The application over scripted engines."""
-    return create_app(Runtime(spec, open_scripted))
+    return create_app(Runtime(spec, find_scripted))
 
 
 def build() -> Starlette:

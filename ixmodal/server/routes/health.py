@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -29,16 +30,24 @@ async def health(request: Request) -> Response:
         "uptime": round(time.monotonic() - runtime.started, 3),
         "running": sum(client.admission.busy for client in asked),
         "queued": sum(client.admission.queued for client in asked),
-        "restarts": sum(client.supervisor.restarts for client in clients),
+        "restarts": sum(client.restarts for client in clients),
+        "activation": _activation(runtime),
     }
     return JSONResponse(content, status_code=200 if runtime.is_ready else 503)
+
+
+def _activation(runtime: Runtime) -> dict[str, Any]:
+    """How far the loading at start is: models that are ready, those expected, and what the others do."""
+    expected = [served for served in runtime.models.values() if served.is_expected]
+    left = [served.news().as_json() for served in expected if served.state != "ready"]
+    return {"expected": len(expected), "ready": len(expected) - len(left), "pending": left}
 
 
 def _status(runtime: Runtime) -> str:
     """`ok`; `overflowing` where upstreams stand in for what is not ready; or the state of what nobody answers for."""
     if runtime.draining:
         return "draining"
-    served = [model for model in runtime.models.values() if not model.upstream and model.state != "ready"]
+    served = [model for model in runtime.models.values() if model.is_expected and model.state != "ready"]
     left = [model.state for model in served if not model.is_served]
     return left[0] if left else "overflowing" if served else "ok"
 

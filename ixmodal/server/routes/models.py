@@ -19,7 +19,7 @@ from ixmodal.server.routes.common import model_of, responders_of, runtime_of
 async def list_models(request: Request) -> Response:
     """All models of the spec, in its order, then its agents: those that the caller may use."""
     caller = caller_of(request)
-    models = [_describe(served) for id, served in runtime_of(request).models.items() if caller.may_use(id)]
+    models = [describe(served) for id, served in runtime_of(request).models.items() if caller.may_use(id)]
     agents = [_describe_agent(request, id) for id in responders_of(request).agents if caller.may_use(id)]
     return JSONResponse({"object": "list", "data": models + agents})
 
@@ -31,7 +31,7 @@ async def get_model(request: Request) -> Response:
         if not caller_of(request).may_use(name):
             raise not_permitted(name)
         return JSONResponse(_describe_agent(request, name))
-    return JSONResponse(_describe(model_of(request, name)))
+    return JSONResponse(describe(model_of(request, name)))
 
 
 def _describe_agent(request: Request, id: str) -> dict[str, Any]:
@@ -40,7 +40,8 @@ def _describe_agent(request: Request, id: str) -> dict[str, Any]:
     return shown | {"agent_of": responders.agents[id].spec.model}
 
 
-def _describe(served: ServedModel) -> dict[str, Any]:
+def describe(served: ServedModel) -> dict[str, Any]:
+    """A model as `/v1/models` shows it."""
     shown = {"id": served.model.id, "object": "model", "created": served.created, "owned_by": "ixmodal"}
     loaded = served.client.model if served.client else None
     if loaded:

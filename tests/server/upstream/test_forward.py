@@ -15,9 +15,9 @@ from starlette.testclient import TestClient
 from tenacity import wait_none
 
 from ixmodal import App, Model
-from ixmodal.engine.client import EngineClient
+from ixmodal.engine.messages import Load
 from ixmodal.errors import WeightsError
-from ixmodal.runtime import OpenEngine, Runtime
+from ixmodal.runtime import FindLoad, Runtime
 from ixmodal.server.app import create_app
 from ixmodal.spec.sources import parse_spec
 from ixmodal.upstreams import retries
@@ -34,24 +34,24 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retries, "_BACK_OFF", wait_none())
 
 
-async def _never_there(_model: Model, _spec: App, _progress: Any) -> EngineClient:
+async def _never_there(_model: Model, _spec: App, _progress: Any) -> Load:
     await asyncio.sleep(3600)
     raise AssertionError
 
 
-async def _cant_be_there(_model: Model, _spec: App, _progress: Any) -> EngineClient:
+async def _cant_be_there(_model: Model, _spec: App, _progress: Any) -> Load:
     raise WeightsError("no such file")
 
 
 @contextmanager
-def serving(open_engine: OpenEngine = _never_there, **fields: Any) -> Iterator[TestClient]:
+def serving(find_load: FindLoad = _never_there, **fields: Any) -> Iterator[TestClient]:
     """A server of `demo`, here, which overflows to `big`, elsewhere."""
     models = [
         {"id": "demo", "slots": 1, "overflow_to": "big"},
         {"id": "big", "upstream": {"url": URL, "model": "theirs"}, "aliases": ["large"]},
     ]
     spec = parse_spec({"models": models, **fields})
-    with TestClient(create_app(Runtime(spec, open_engine))) as client:
+    with TestClient(create_app(Runtime(spec, find_load))) as client:
         yield client
 
 
@@ -178,7 +178,7 @@ def test_a_circle_ends(respx_mock: respx.MockRouter) -> None:
     assert respx_mock.calls.last.request.headers["x-ixmodal-hops"] == "4"
 
 
-@pytest.mark.parametrize("open_engine", [_never_there, _cant_be_there], ids=["pulling", "failed"])
+@pytest.mark.parametrize("find_load", [_never_there, _cant_be_there], ids=["pulling", "failed"])
 @pytest.mark.parametrize(
     ("path", "fields"),
     [
@@ -188,10 +188,10 @@ def test_a_circle_ends(respx_mock: respx.MockRouter) -> None:
     ],
 )
 def test_a_model_that_is_not_loaded_overflows(
-    respx_mock: respx.MockRouter, open_engine: OpenEngine, path: str, fields: dict[str, Any]
+    respx_mock: respx.MockRouter, find_load: FindLoad, path: str, fields: dict[str, Any]
 ) -> None:
     route = respx_mock.post(f"{URL}/{path}").respond(200, json={"from": "there"})
-    with serving(open_engine) as client:
+    with serving(find_load) as client:
         answer = client.post(f"/v1/{path}", json={"model": "demo", **fields})
         assert (answer.status_code, answer.json()) == (200, {"from": "there"})
         assert answer.headers["x-ixmodal-served-by"] == "big"

@@ -1,0 +1,44 @@
+"""How a declared model becomes what an engine process is told to load."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+
+from ixmodal.backends.cpu import default_threads
+from ixmodal.daemon_thread import in_daemon_thread
+from ixmodal.engine.messages import Load
+from ixmodal.spec import App, Model
+from ixmodal.weights import fetch, weights_directory
+
+_ALL_LAYERS = 1000
+Progress = Callable[[int, int | None], None]
+"""Called with the bytes that are there, and the bytes in all (None: unknown)."""
+FindLoad = Callable[[Model, App, Progress], Awaitable[Load]]
+"""How a model's weights are had: (model, spec, download progress) -> what to load."""
+
+
+async def find_load(model: Model, spec: App, progress: Progress) -> Load:
+    """Find or fetch a model's weights. Raises `WeightsError`."""
+    directory = weights_directory(spec)
+    fetch_it = partial(fetch, model, directory, progress, timeout=spec.limits.download_timeout)
+    path = await in_daemon_thread(fetch_it, f"fetch {model.id}")
+    return _load_message(model, path, spec)
+
+
+def _load_message(model: Model, path: Path, spec: App) -> Load:
+    return Load(
+        backend="ctransformers",
+        path=str(path),
+        slots=model.slots,
+        batch_size=model.batch_size,
+        threads=model.threads or default_threads(path.stat().st_size),
+        context_length=model.context_length,
+        gpu_layers=_ALL_LAYERS if model.gpu_layers == "all" else model.gpu_layers,
+        mmap=model.mmap,
+        mlock=model.mlock,
+        chat_template=model.chat_template,
+        template_timeout=spec.limits.template_timeout,
+        warm_up=model.warm_up,
+    )
