@@ -103,17 +103,14 @@ class InsufficientMemoryError(EngineNotReadyError):
     """A model does not fit beside what is loaded. `kind` is `memory` or `vram`; sizes are in MiB."""
 
     def __init__(self, kind: str, *, free_mib: int, required_mib: int, model: str | None = None) -> None:
-        self.kind, self.free_mib, self.required_mib = kind, free_mib, required_mib
+        self.missing_mib = required_mib - free_mib
+        """What would have to become free: more than is required where a budget is exceeded already."""
+        self.kind, self.free_mib, self.required_mib = kind, max(0, free_mib), required_mib
         where = "GPU memory" if kind == "vram" else "memory"
         super().__init__(
             f"{f'The model {model}' if model else 'It'} does not fit: {required_mib} MiB of {where} are needed, "
-            f"{free_mib} MiB are free. Unload another model, or give it fewer slots or a shorter context."
+            f"{self.free_mib} MiB are free. Unload another model, or give it fewer slots or a shorter context."
         )
-
-    @property
-    def missing_mib(self) -> int:
-        """What would have to become free."""
-        return self.required_mib - self.free_mib
 
     def of(self, model: str) -> InsufficientMemoryError:
         """The same error, with the model's name in its message."""

@@ -89,11 +89,10 @@ class EngineClient:
 
     async def close(self) -> None:
         """End the engine. The queue stays: a request that comes later wakes another."""
-        if self.supervisor:
-            supervisor = self.supervisor
-            await supervisor.stop()
-            self._past_restarts = self.restarts
-            self.supervisor = None
+        self._past_restarts = self.restarts
+        ended, self.supervisor = self.supervisor, None  # at once: one that is woken meanwhile is another
+        if ended:
+            await ended.stop()
 
     async def generate(self, request: GenerationRequest, deadline: float | None = None) -> AsyncGenerator[Output, None]:
         """Answer a request, by `deadline` of the event loop's clock, or within `limits.request_timeout` from now.

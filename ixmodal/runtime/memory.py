@@ -102,7 +102,7 @@ class MemoryGauge:
         """The error that loading would be, while other models hold `held` bytes; None if it fits."""
         free = free_host_memory() if self._budget is None else self._budget - held
         if need.host > free:
-            return InsufficientMemoryError("memory", free_mib=max(0, free) // MIB, required_mib=-(-need.host // MIB))
+            return InsufficientMemoryError("memory", free_mib=free // MIB, required_mib=-(-need.host // MIB))
         devices = gpus() if need.gpu else []
         # Without a driver nobody can tell; the library then says itself what is wrong.
         room = sum(device.free for device in devices)

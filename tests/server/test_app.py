@@ -144,10 +144,12 @@ def test_cors_is_off_unless_the_spec_opens_it() -> None:
 
 def test_routes_without_prefix_are_switchable() -> None:
     with TestClient(scripted_app(App())) as client:
-        assert client.get("/models").status_code == 404
+        assert client.get("/embeddings").status_code == 404
+        assert client.get("/models/demo").status_code == 404
     with TestClient(scripted_app(App(endpoint=Endpoint(unprefixed_routes=True)))) as client:
         assert client.get("/models").json() == client.get("/v1/models").json()
         assert client.get("/models/demo").json()["id"] == "demo"
+        assert client.post("/embeddings", json={}).status_code == 400
 
 
 def test_a_model_is_found_by_alias_and_by_default() -> None:

@@ -19,6 +19,7 @@ from ixmodal.server.errors import HTTPError
 from ixmodal.server.json import JSONResponse
 from ixmodal.server.openapi.operation import Described, Operation
 from ixmodal.server.protocol.objects.models import ModelList, News
+from ixmodal.server.protocol.responses.listing import query_of
 from ixmodal.server.routes.common import model_of, parse, runtime_of
 from ixmodal.server.routes.models import describe, list_models
 from ixmodal.server.sse import EventStream, event
@@ -41,6 +42,13 @@ class UnloadRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
     model: str = Field(max_length=128)
     drain: bool = False
+
+
+class FollowQuery(BaseModel):
+    """How long to follow, seconds; unset: `limits.request_timeout`, which is the most."""
+
+    model_config = ConfigDict(extra="forbid")
+    seconds: float | None = Field(None, ge=0, allow_inf_nan=False)
 
 
 class Residency(TypedDict):
@@ -102,20 +110,23 @@ async def endpoint(request: Request) -> Response:
 
 
 async def events(request: Request) -> Response:
-    """How each model stands, then every change, until the client leaves or `limits.request_timeout` has passed."""
+    """How each model stands, then every change, until the client leaves or `seconds` have passed."""
     require_admin(request)
     runtime = runtime_of(request)
-    return EventStream(_news(runtime), runtime.spec.limits.write_timeout)
+    query = query_of(request, FollowQuery)
+    longest = runtime.spec.limits.request_timeout
+    seconds = longest if query.seconds is None else min(query.seconds, longest)
+    return EventStream(_news(runtime, seconds), runtime.spec.limits.write_timeout)
 
 
-async def _news(runtime: Runtime) -> AsyncGenerator[bytes, None]:
+async def _news(runtime: Runtime, seconds: float) -> AsyncGenerator[bytes, None]:
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + runtime.spec.limits.request_timeout
+    deadline = loop.time() + seconds
     with runtime.desk.listen() as listener:
         for served in runtime.models.values():
             yield event(served.news().as_json())
         while loop.time() < deadline and not runtime.draining:
-            for news in await listener.wait(_LOOK_EVERY):
+            for news in await listener.wait(min(_LOOK_EVERY, seconds)):
                 yield event(news.as_json())
 
 
@@ -189,7 +200,15 @@ ROUTES = [
     Described(
         "/models/events",
         events,
-        Operation("followModels", "GET", "Changes of models' states, as events.", None, events=News, errors=(403,)),
+        Operation(
+            "followModels",
+            "GET",
+            "Changes of models' states, as events.",
+            None,
+            query=FollowQuery,
+            events=News,
+            errors=(403,),
+        ),
     ),
     Described(
         "/models/{model:path}/endpoint",
