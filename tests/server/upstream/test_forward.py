@@ -34,7 +34,8 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retries, "_BACK_OFF", wait_none())
 
 
-async def _never_there(_model: Model, _spec: App, _progress: Any) -> Load:
+async def _never_there(_model: Model, _spec: App, progress: Any) -> Load:
+    progress(1, 100)
     await asyncio.sleep(3600)
     raise AssertionError
 
@@ -220,7 +221,7 @@ def test_an_overflow_that_fails_too_says_both(respx_mock: respx.MockRouter, path
         answer = client.post(f"/v1/{path}", json={"model": "demo", **fields})
     assert answer.status_code == 503
     message = answer.json()["error"]["message"]
-    assert "The model demo is being downloaded" in message
+    assert message.startswith("The model demo is ")
     assert "And where it overflows to: The upstream of big can't be reached: refused" in message
     assert int(answer.headers["retry-after"]) >= 1
 
