@@ -95,7 +95,10 @@ class Conversation:
             if name.startswith("/"):
                 self._commands.get(name, self._unknown)(argument.strip())
             elif text.strip():
-                self.ask(text)
+                try:
+                    self.ask(text)
+                except KeyboardInterrupt:  # before or after the answer; `show` heeds it meanwhile
+                    console.print(f"({_NOTES['stopped']})", style="dim")
 
     def ask(self, text: str) -> None:
         """Send a message and show the answer as it comes. What fails is told and not kept."""
@@ -149,8 +152,9 @@ class Conversation:
 def show(pieces: Iterable[Piece]) -> str:
     """Print an answer as it comes and return its text. Ctrl-C ends it where it is."""
     answer = _Answer()
+    is_redrawn = console.is_terminal and not console.is_dumb_terminal
     try:
-        if console.is_terminal:
+        if is_redrawn:
             with Live(console=console, refresh_per_second=12, vertical_overflow="visible") as live:
                 for piece in pieces:
                     answer.add(piece)
@@ -163,7 +167,7 @@ def show(pieces: Iterable[Piece]) -> str:
     except KeyboardInterrupt:
         answer.end = "stopped"
     finally:
-        if not console.is_terminal:
+        if not is_redrawn:
             console.out("")
     if note := _NOTES.get(answer.end or ""):
         console.print(f"({note})", style="dim")

@@ -13,7 +13,7 @@ from ixmodal.errors import InsufficientMemoryError, InvalidRequestError, Ixmodal
 from ixmodal.models.inspect import inspect
 from ixmodal.runtime.engines import FindLoad, find_load
 from ixmodal.runtime.events import NewsDesk
-from ixmodal.runtime.memory import MIB, MemoryGauge, Need
+from ixmodal.runtime.memory import MIB, MemoryGauge
 from ixmodal.runtime.served_model import ServedModel
 from ixmodal.spec import App
 from ixmodal.weights import locate, verify, weights_directory
@@ -177,7 +177,7 @@ class Runtime:
     async def _lack(self, wanted: ServedModel) -> InsufficientMemoryError | None:
         others = [served for served in self.models.values() if served.is_resident and served is not wanted]
         held = sum(served.need.host for served in others if served.need)
-        return await asyncio.to_thread(self._gauge.lacking, wanted.need or Need(0), held)
+        return await asyncio.to_thread(self._gauge.lacking, wanted.need, held) if wanted.need else None
 
     async def _unload_idle(self) -> None:
         """Unload what nobody asked for as long as its `idle_timeout` says."""

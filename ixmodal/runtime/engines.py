@@ -27,6 +27,11 @@ async def find_load(model: Model, spec: App, progress: Progress) -> Load:
     return _load_message(model, path, spec)
 
 
+def layers_of(model: Model) -> int:
+    """Layers to offload; `all` is a number that no model reaches."""
+    return _ALL_LAYERS if model.gpu_layers == "all" else model.gpu_layers
+
+
 def _load_message(model: Model, path: Path, spec: App) -> Load:
     return Load(
         backend="ctransformers",
@@ -35,7 +40,7 @@ def _load_message(model: Model, path: Path, spec: App) -> Load:
         batch_size=model.batch_size,
         threads=model.threads or default_threads(path.stat().st_size),
         context_length=model.context_length,
-        gpu_layers=_ALL_LAYERS if model.gpu_layers == "all" else model.gpu_layers,
+        gpu_layers=layers_of(model),
         mmap=model.mmap,
         mlock=model.mlock,
         chat_template=model.chat_template,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -10,19 +10,12 @@ import psutil
 from ixmodal.engine.messages import Load
 from ixmodal.errors import InsufficientMemoryError, WeightsError
 from ixmodal.models.inspect import inspect
+from ixmodal.models.memory import Need, need_of
 
 MIB = 1024 * 1024
-_OVERHEAD = 96 * MIB
-"""An engine's process without its model: interpreter, NumPy, the native library and its scratch buffers."""
+_PROCESS_BYTES = 96 * MIB
+"""An engine's process without its model: interpreter, NumPy, the native library."""
 _CGROUP = Path("/sys/fs/cgroup")
-
-
-@dataclass(frozen=True)
-class Need:
-    """Bytes that a loaded model takes: of this machine's memory, and of its GPUs'."""
-
-    host: int
-    gpu: int = 0
 
 
 @dataclass(frozen=True)
@@ -34,24 +27,27 @@ class Gpu:
     free: int
 
 
-def need_of(load: Load) -> Need:
-    """What a model will take once loaded: weights, caches of all slots, and the process itself.
+def need_for(load: Load) -> Need:
+    """What a load will take, its process included.
 
-    A share of the blocks, and of their caches, goes to the GPU with `gpu_layers`. What is no readable model file (a
-    test's script) needs nothing. Raises nothing: a damaged file is refused where it is loaded.
+    What is no readable model file (a test's script) needs nothing; a damaged one is refused where it is loaded.
     """
     path = Path(load.path)
-    if not path.is_file():
-        return Need(0)
     try:
-        model = inspect(path)
+        found = inspect(path) if path.is_file() else None
     except WeightsError:
-        return Need(0)
-    memory = model.memory
-    cache = memory.cache_per_token * (load.context_length or model.context_length) * load.slots
-    offloaded = min(load.gpu_layers, memory.blocks) / memory.blocks
-    gpu = int((memory.weights + cache) * offloaded)
-    return Need(memory.weights + cache - gpu + _OVERHEAD, gpu)
+        found = None
+    if found is None:
+        return Need(0, 0, 0, 0, 0)
+    need = need_of(
+        found,
+        slots=load.slots,
+        context_length=load.context_length,
+        batch_size=load.batch_size,
+        gpu_layers=load.gpu_layers,
+        mmap=load.mmap,
+    )
+    return replace(need, host=need.host + _PROCESS_BYTES)
 
 
 def free_host_memory(cgroup: Path = _CGROUP) -> int:
@@ -70,11 +66,9 @@ def free_host_memory(cgroup: Path = _CGROUP) -> int:
 
 
 def gpus() -> list[Gpu]:
-    """The NVIDIA GPUs that the driver shows; none without a driver, or without the package `nvidia-ml-py`."""
-    try:
-        import pynvml  # type: ignore[import-untyped]  # it has none
-    except ImportError:
-        return []
+    """The NVIDIA GPUs that the driver shows; none without a driver."""
+    import pynvml  # type: ignore[import-untyped]  # it has no types; imported here: few models need it
+
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:

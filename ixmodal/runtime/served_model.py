@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 from ixmodal.engine.client import EngineClient
 from ixmodal.engine.supervisor import EngineState
 from ixmodal.errors import EngineNotReadyError, InsufficientMemoryError, InvalidRequestError, IxmodalError
+from ixmodal.models.memory import Need
 from ixmodal.runtime.engines import FindLoad
 from ixmodal.runtime.events import ModelNews, NewsDesk, Progress
-from ixmodal.runtime.memory import Need, need_of
+from ixmodal.runtime.memory import need_for
 from ixmodal.spec import App, Model
 
 if TYPE_CHECKING:
@@ -191,7 +192,7 @@ class ServedModel:
         load = await self._find_load(self.model, self._spec, note)
         self._progress = None
         self._pulling.clear()
-        self.need = await asyncio.to_thread(need_of, load)
+        self.need = await asyncio.to_thread(need_for, load)
         async with self._room_for(self):
             supervisor = self.client.open(load)
             supervisor.on_failed = self._fail

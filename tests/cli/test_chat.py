@@ -102,6 +102,7 @@ def test_control_c_stops_the_answer_and_not_the_chat(echo: Server) -> None:
     with terminal("--base-url", f"{echo.url}/v1", OPENAI_API_KEY="the-key") as child:
         child.expect_exact(PROMPT)
         child.sendline("!slow=0.05 say:" + "word " * 200)
+        child.expect_exact("\r\n")  # the terminal's echo of what was typed
         child.expect_exact("word word")
         child.sendintr()
         child.expect_exact("(stopped)")

@@ -8,35 +8,35 @@ import pytest
 from ixmodal.engine.messages import Load
 from ixmodal.models import demo
 from ixmodal.models.inspect import inspect
-from ixmodal.runtime.memory import MIB, MemoryGauge, Need, free_host_memory, need_of
+from ixmodal.models.memory import Need
+from ixmodal.runtime.memory import MIB, Gpu, MemoryGauge, free_host_memory, gpus, need_for
 
 DEMO = Path(demo.__path__[0]) / "demo.gguf"
+
+NOTHING = Need(0, 0, 0, 0, 0)
+
+
+def needs(host: int, gpu: int = 0) -> Need:
+    return Need(0, 0, 0, host, gpu)
 
 
 def load(**fields: object) -> Load:
     return Load(backend="ctransformers", path=str(DEMO), slots=2, batch_size=64, threads=1, **fields)  # type: ignore[arg-type]  # any fields
 
 
-def test_a_model_needs_its_weights_and_a_cache_for_each_token_of_each_slot() -> None:
+def test_a_load_takes_what_the_model_does_and_a_process() -> None:
     memory = inspect(DEMO).memory
-    short, long = need_of(load(context_length=100)), need_of(load(context_length=200))
-    assert long.host - short.host == 2 * 100 * memory.cache_per_token
-    assert short.host > memory.weights + 2 * 100 * memory.cache_per_token
-    assert short.gpu == 0
-
-
-def test_what_is_offloaded_needs_gpu_memory() -> None:
-    none, half, every = (need_of(load(gpu_layers=n)) for n in (0, inspect(DEMO).memory.blocks // 2, 1000))
-    assert none.gpu == 0
-    assert 0 < half.gpu < every.gpu
-    assert none.host == every.gpu + every.host
+    short, long = need_for(load(context_length=100)), need_for(load(context_length=200))
+    assert long.cache - short.cache == 2 * 100 * memory.cache_per_token
+    assert short.host > short.weights + short.cache + short.work
+    assert need_for(load(gpu_layers=1000)).gpu == need_for(load(gpu_layers=memory.blocks + 3)).gpu > 0
 
 
 def test_what_is_no_model_needs_nothing(tmp_path: Path) -> None:
-    assert need_of(Load(backend="scripted", path="scripted", slots=1, batch_size=1, threads=1)) == Need(0)
+    assert need_for(Load(backend="scripted", path="scripted", slots=1, batch_size=1, threads=1)) == NOTHING
     damaged = tmp_path / "m.gguf"
     damaged.write_bytes(b"GGUF nonsense")
-    assert need_of(Load(backend="x", path=str(damaged), slots=1, batch_size=1, threads=1)) == Need(0)
+    assert need_for(Load(backend="x", path=str(damaged), slots=1, batch_size=1, threads=1)) == NOTHING
 
 
 def test_a_containers_limit_counts(tmp_path: Path) -> None:
@@ -51,13 +51,25 @@ def test_a_containers_limit_counts(tmp_path: Path) -> None:
 
 def test_a_budget_is_what_all_models_take_together() -> None:
     gauge = MemoryGauge(100 * MIB)
-    assert gauge.lacking(Need(60 * MIB), held=40 * MIB) is None
-    error = gauge.lacking(Need(60 * MIB), held=41 * MIB)
+    assert gauge.lacking(needs(60 * MIB), held=40 * MIB) is None
+    error = gauge.lacking(needs(60 * MIB), held=41 * MIB)
     assert error
     assert (error.kind, error.free_mib, error.required_mib, error.missing_mib) == ("memory", 59, 60, 1)
 
 
 def test_without_a_budget_what_is_free_counts() -> None:
     gauge = MemoryGauge(None)
-    assert gauge.lacking(Need(MIB), held=10**15) is None
-    assert gauge.lacking(Need(10**15), held=0)
+    assert gauge.lacking(needs(MIB), held=10**15) is None
+    assert gauge.lacking(needs(10**15), held=0)
+
+
+def test_without_a_driver_there_is_no_gpu() -> None:
+    assert gpus() == []
+
+
+def test_gpu_memory_is_judged_where_a_driver_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ixmodal.runtime.memory.gpus", lambda: [Gpu("card", 100 * MIB, 30 * MIB)])
+    error = MemoryGauge(None).lacking(needs(0, 31 * MIB), held=0)
+    assert error
+    assert (error.kind, error.free_mib, error.required_mib) == ("vram", 30, 31)
+    assert MemoryGauge(None).lacking(needs(0, 30 * MIB), held=0) is None

@@ -12,8 +12,9 @@ import pytest
 from ixmodal.engine.messages import Load
 from ixmodal.engine.request import GenerationRequest, SamplingParams, TextPrompt
 from ixmodal.errors import EngineNotReadyError, InsufficientMemoryError, IxmodalError, WeightsError
+from ixmodal.models.memory import Need
 from ixmodal.runtime import Progress, Runtime, ServedModel
-from ixmodal.runtime.memory import MIB, Need
+from ixmodal.runtime.memory import MIB
 from ixmodal.spec import App, Model
 from ixmodal.spec.sources import parse_spec
 from tests.engine.helpers import until
@@ -22,7 +23,7 @@ from tests.support.scripted import find_scripted
 
 @pytest.fixture(autouse=True)
 def _needs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ixmodal.runtime.served_model.need_of", lambda _load: Need(100 * MIB))
+    monkeypatch.setattr("ixmodal.runtime.served_model.need_for", lambda _load: Need(0, 0, 0, 100 * MIB, 0))
 
 
 Start = Callable[..., Any]

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 
 from ixmodal.backends.cpu import available_cores
 from ixmodal.deploy.checks.findings import Finding, TargetReport, errors
-from ixmodal.deploy.checks.machine import available_memory, gpus
 from ixmodal.deploy.checks.weights import ModelReport
 from ixmodal.deploy.kubernetes.objects import check_names
 from ixmodal.deploy.target import check_places, gpu_count, secrets
 from ixmodal.errors import SpecError
+from ixmodal.runtime.memory import free_host_memory, gpus
 from ixmodal.server.keyring import KeyRing
 from ixmodal.spec import App
 from ixmodal.spec.keys import SECRET_PREFIX
@@ -52,7 +52,7 @@ def this_machine(spec: App, models: Sequence[ModelReport], environ: Mapping[str,
         [f"{available_cores()} cores", *_threads(models), *_downloads(spec)],
         f"GPU memory of {cards[0].name}" if cards else "memory",
         needed,
-        cards[0].memory if cards else available_memory(),
+        cards[0].total if cards else free_host_memory(),
     )
     if is_offloaded and not cards:
         report.findings += errors(["gpu_layers: no NVIDIA GPU is found here; leave it out, or set it to 0"])

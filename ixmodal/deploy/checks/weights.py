@@ -11,25 +11,14 @@ from ixmodal.deploy.checks.findings import Finding
 from ixmodal.errors import WeightsError
 from ixmodal.models.chat_template import ChatTemplate
 from ixmodal.models.inspect import ModelFile, inspect
+from ixmodal.models.memory import Need, need_of
 from ixmodal.models.vocabulary import Vocabulary
+from ixmodal.runtime.engines import layers_of
 from ixmodal.spec import App, Model
 from ixmodal.weights import locate, verify, weights_directory
 from ixmodal.weights.places import shown
 
 State = Literal["here", "to be downloaded", "not here", "wrong", "upstream"]
-_BATCH_BYTES = 4
-"""Of a score, in the library's work space: one for each token of a batch, of the context, and each head."""
-
-
-@dataclass(frozen=True)
-class Need:
-    """Bytes that a loaded model takes in the machine's memory and, where layers are offloaded, in the GPU's."""
-
-    weights: int
-    cache: int
-    work: int
-    host: int
-    gpu: int
 
 
 @dataclass
@@ -78,7 +67,14 @@ def _describe(report: ModelReport, model: Model, found: ModelFile, path: Path) -
     report.architecture = found.architecture
     report.context_length = model.context_length or found.context_length
     report.threads = model.threads or default_threads(path.stat().st_size)
-    report.need = need_of(model, found)
+    report.need = need_of(
+        found,
+        slots=model.slots,
+        context_length=model.context_length,
+        batch_size=model.batch_size,
+        gpu_layers=layers_of(model),
+        mmap=model.mmap,
+    )
     if report.context_length > found.context_length:
         report.findings.append(
             Finding(
@@ -88,27 +84,6 @@ def _describe(report: ModelReport, model: Model, found: ModelFile, path: Path) -
             )
         )
     report.findings += _file_template(model, found)
-
-
-def need_of(model: Model, found: ModelFile) -> Need:
-    """What a model takes once it is loaded, by its header and the spec.
-
-    Every slot has a context of its own: keys and values of 16 bits for each token, and work space for the scores of
-    one batch. A file that is mapped is in memory once; otherwise, and on a GPU, each slot has its own copy.
-    """
-    memory, context = found.memory, model.context_length or found.context_length
-    cache = memory.cache_per_token * context * model.slots
-    work = min(model.batch_size, 512) * context * memory.heads * _BATCH_BYTES * model.slots
-    layers = memory.blocks + 3 if model.gpu_layers == "all" else model.gpu_layers
-    share = min(1.0, layers / memory.blocks)
-    host_weights = int(memory.weights * (1 - share)) * (1 if model.mmap else model.slots)
-    host, gpu = host_weights, int(memory.weights * share) * model.slots
-    if layers > memory.blocks + 2:  # the library offloads the cache last
-        gpu += cache + work
-    else:
-        host += cache + work
-        gpu += work if layers else 0
-    return Need(memory.weights, cache, work, host, gpu)
 
 
 def _unpinned(model: Model) -> list[Finding]:
