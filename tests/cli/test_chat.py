@@ -83,7 +83,7 @@ def test_commands(echo: Server, tmp_path: Path) -> None:
             ("/model two", "two answers from now on."),
             ("/system talk", "system: talk"),
             ("/system -", "system: none"),
-            ("say:**bold** words", "bold words"),
+            ("say:**bold** words", "\n**bold** words"),
             ("first \\\r say:second", "second"),
             ("/reset", "The conversation is forgotten."),
             ("/save /no/such/place", "/no/such/place can't be written: No such file or directory"),
