@@ -1,4 +1,4 @@
-"""Memory: what a model needs, what is free for it here, and the error that says both."""
+"""This machine and its memory: what a model needs, what is free for it here, and the error that says both."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import psutil
 
+from ixmodal.backends.cpu import available_cores
 from ixmodal.engine.messages import Load
 from ixmodal.errors import InsufficientMemoryError, WeightsError
 from ixmodal.models.inspect import inspect
@@ -63,6 +64,11 @@ def free_host_memory(cgroup: Path = _CGROUP) -> int:
     except (OSError, ValueError):
         return free
     return max(0, min(free, int(limit) - used + cached))
+
+
+def usable_cores() -> int:
+    """Cores that this process may use, within its affinity and its container's quota."""
+    return available_cores()
 
 
 def gpus() -> list[Gpu]:

@@ -14,9 +14,8 @@ from starlette.responses import Response
 from typing_extensions import TypedDict
 
 from ixmodal import __version__
-from ixmodal.backends.cpu import available_cores
 from ixmodal.runtime import Runtime
-from ixmodal.runtime.memory import MIB, free_host_memory, gpus
+from ixmodal.runtime.memory import MIB, free_host_memory, gpus, usable_cores
 from ixmodal.server.auth import require_admin
 from ixmodal.server.json import JSONResponse
 from ixmodal.server.openapi.operation import Described, Operation
@@ -87,7 +86,7 @@ def _look(runtime: Runtime) -> dict[str, Any]:
         "libraries": dict(_installed()),
         "cpu": {
             "cores": psutil.cpu_count() or 1,
-            "usable_cores": available_cores(),
+            "usable_cores": usable_cores(),
             "architecture": platform.machine(),
         },
         "memory": {"total_mib": psutil.virtual_memory().total // MIB, "free_mib": free_host_memory() // MIB},
