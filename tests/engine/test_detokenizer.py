@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from random import Random
 
 import pytest
 from hypothesis import given, settings
@@ -55,6 +56,16 @@ def test_without_stops_whole_characters_come_at_once(text: str, cuts: list[int])
         sent += detokenizer.push(piece)
         assert sent == seen.decode("utf-8", "ignore")
     assert detokenizer.flush() == ""
+
+
+def test_a_thousand_random_splits_arrive_byte_exact() -> None:
+    text = "你好，世界 😀👩‍👩‍👧 e\u0301n\u0303 日本語。ñ 🏳️‍🌈 " * 4
+    data, dice = text.encode(), Random(11)
+    for _ in range(1000):
+        cuts = [dice.randrange(len(data)) for _ in range(dice.randrange(1, 80))]
+        texts, _ = emitted(pieces_of(data, cuts), [])
+        assert "".join(texts).encode() == data
+        assert all("\ufffd" not in piece for piece in texts)
 
 
 @pytest.mark.parametrize("text", ["你好，世界", "😀😀", "👩‍👩‍👧 e\u0301 ñ", "日本語。", "ab"])
