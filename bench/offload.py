@@ -6,8 +6,8 @@ makes a random model of 1.1 B parameters, shaped like TinyLlama. On a GPU machin
 
     pip install -c constraints.txt '.[cuda,dev]' && python -m bench.offload --record
 
-Cards newer than compute capability 7.0 compile the wheel's kernels at the first load: each way is started twice, and the
-second start counts. Where the wheel's libraries don't load at all, compile them (docs/deploying.md, builds from source).
+Cards newer than compute capability 7.0 compile the wheel's kernels at the first load: each way is started twice, and
+the second start counts. Where its libraries don't load at all, compile them (docs/deploying.md, builds from source).
 """
 
 from __future__ import annotations
