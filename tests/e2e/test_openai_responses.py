@@ -31,7 +31,7 @@ from ixmodal.server.routes.health import health, readyz
 from ixmodal.server.store import SqliteStore
 from ixmodal.server.turns import run_turn
 from ixmodal.spec.sources import load_spec
-from tests.support.scripted import open_scripted
+from tests.support.scripted import find_scripted
 from tests.support.server import Server, serve, wait_for
 
 FACTORY = ("uvicorn", "--factory", "tests.e2e.test_openai_responses:build")
@@ -40,7 +40,7 @@ SLOW = "!slow=0.02 say:" + "abcdefghij" * 20
 
 def build() -> Starlette:
     """The server that these tests start, its store where the environment says."""
-    runtime = Runtime(load_spec(), open_scripted)
+    runtime = Runtime(load_spec(), find_scripted)
     service = ResponseService(
         runtime.spec.limits,
         SqliteStore(Path(os.environ["TEST_STORE"])),

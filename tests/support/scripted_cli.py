@@ -7,8 +7,8 @@ from functools import partial
 import ixmodal.cli.serve
 from ixmodal.cli import main
 from ixmodal.runtime import Runtime
-from tests.support.scripted import open_scripted
+from tests.support.scripted import find_scripted
 
 if __name__ == "__main__":
-    ixmodal.cli.serve.Runtime = partial(Runtime, open_engine=open_scripted)  # type: ignore[misc, assignment]  # for tests
+    ixmodal.cli.serve.Runtime = partial(Runtime, find_load=find_scripted)  # type: ignore[misc, assignment]  # for tests
     main()
