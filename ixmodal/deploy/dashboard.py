@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ixmodal.deploy import metrics
 from ixmodal.deploy.monitoring import DATASOURCE
+from ixmodal.server.telemetry import names as metrics
 
 _WIDTH, _HEIGHT, _COLUMNS = 8, 8, 3
 _OF_MODEL = '{model=~"$model"}'
@@ -19,15 +19,33 @@ def dashboard() -> dict[str, Any]:
     panels: list[Panel] = [
         ("Requests", "reqps", [_rate(metrics.REQUESTS)]),
         ("Running and waiting", "short", [_sum(metrics.RUNNING, "running"), _sum(metrics.WAITING, "waiting")]),
-        ("Busy slots", "short", [_sum(metrics.SLOTS_BUSY, "busy")]),
+        ("Slots", "short", [_sum(metrics.SLOTS_BUSY, "busy"), _sum(metrics.SLOTS, "in all")]),
         ("Time to first token", "s", _quantiles(metrics.FIRST_TOKEN_SECONDS)),
         ("Time between tokens", "s", _quantiles(metrics.INTER_TOKEN_SECONDS)),
         ("Time in the queue", "s", _quantiles(metrics.QUEUE_SECONDS)),
+        ("Time to read the prompt", "s", _quantiles(metrics.PREFILL_SECONDS)),
+        ("Time to write the answer", "s", _quantiles(metrics.DECODE_SECONDS)),
         ("Time of a request", "s", _quantiles(metrics.E2E_SECONDS)),
         (
             "Tokens a second",
             "short",
-            [_rate(metrics.PROMPT_TOKENS, "prompt"), _rate(metrics.GENERATED_TOKENS, "answer")],
+            [
+                _rate(metrics.PROMPT_TOKENS, "prompt"),
+                _rate(metrics.CACHED_TOKENS, "of it from the cache"),
+                _rate(metrics.GENERATED_TOKENS, "answer"),
+            ],
+        ),
+        ("Context in use", "percentunit", [_mean(metrics.KV_CACHE_USAGE)]),
+        ("Models that are ready", "short", [_ready(metrics.MODEL_STATE)]),
+        (
+            "Sent elsewhere",
+            "reqps",
+            [_rate(metrics.OVERFLOWS, "overflowed"), _rate(metrics.UPSTREAM_REQUESTS, "to its upstream")],
+        ),
+        (
+            "Cancelled and refused",
+            "reqps",
+            [_rate(metrics.CANCELS, "cancelled"), _by_limit(metrics.RATE_LIMITED)],
         ),
         ("Engine restarts", "short", [_increase(metrics.ENGINE_RESTARTS)]),
     ]
@@ -98,6 +116,18 @@ def _increase(metric: str) -> tuple[str, str]:
 
 def _sum(metric: str, what: str) -> tuple[str, str]:
     return f"sum by (model) ({metric}{_OF_MODEL})", _legend(what)
+
+
+def _mean(metric: str) -> tuple[str, str]:
+    return f"avg by (model) ({metric}{_OF_MODEL})", _legend("")
+
+
+def _ready(metric: str) -> tuple[str, str]:
+    return f'sum by (model) ({metric}{{model=~"$model", state="ready"}})', _legend("replicas")
+
+
+def _by_limit(metric: str) -> tuple[str, str]:
+    return f"sum by (limit) (rate({metric}[$__rate_interval]))", "over the limit of {{limit}}"
 
 
 def _quantiles(metric: str) -> list[tuple[str, str]]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ixmodal.deploy import metrics
 from ixmodal.deploy.target import PORT
+from ixmodal.server.telemetry import names as metrics
 from ixmodal.spec import App
 
 DATASOURCE = "prometheus"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
 
 from ixmodal.engine.admission import Admission
+from ixmodal.engine.generation import Generation, Observer
 from ixmodal.engine.messages import (
     Decode,
     Decoded,
@@ -21,7 +22,7 @@ from ixmodal.engine.messages import (
     ToWorker,
 )
 from ixmodal.engine.reply import Reply
-from ixmodal.engine.request import GenerationRequest, ModelInfo, Output, Pooling, Prompt
+from ixmodal.engine.request import GenerationRequest, ModelInfo, Output, Pooling, Prompt, Usage
 from ixmodal.engine.stream import Stream
 from ixmodal.engine.supervisor import EngineState, Supervisor
 from ixmodal.errors import DeadlineError, EngineDeadError, EngineNotReadyError
@@ -49,6 +50,12 @@ class EngineClient:
         self._questions = asyncio.Semaphore(_QUESTIONS)
         self.requests = 0
         self.tokens = 0
+        self.prompt_tokens = 0
+        self.cached_tokens = 0
+        """Of the prompts' tokens, those that a slot already held."""
+        self.places: list[Generation | None] = [None] * slots
+        """What holds the slots now."""
+        self.observer: Observer | None = None
 
     @property
     def state(self) -> EngineState:
@@ -110,11 +117,12 @@ class EngineClient:
         self.requests += 1
         if deadline is None:
             deadline = asyncio.get_running_loop().time() + self._limits.request_timeout
-        async with self.admission.slot():
+        generation = Generation(request.sampling)
+        async with self._slot(generation):
             started = told = False
             for attempt in range(1, _TRIES + 1):
                 try:
-                    async with aclosing(self._attempt(request, deadline)) as outputs:
+                    async with aclosing(self._attempt(request, generation, deadline)) as outputs:
                         async for output in outputs:
                             if started and not (output.text or output.finish_reason or output.prompt_logprobs):
                                 continue
@@ -128,9 +136,13 @@ class EngineClient:
     async def embed(self, prompt: Prompt, pooling: Pooling) -> Embedded:
         """Turn a prompt into a vector. Raises what `generate` raises."""
         self.requests += 1
-        async with self.admission.slot():
-            answer = await self._ask(lambda number: Embed(number, prompt, pooling))
-        assert isinstance(answer, Embedded)
+        generation = Generation()
+        async with self._slot(generation):
+            answer = await self._ask(lambda number: Embed(number, prompt, pooling), generation)
+            assert isinstance(answer, Embedded)
+            generation.accept(answer.prompt_tokens, 0)
+            self.prompt_tokens += answer.prompt_tokens
+            generation.end("embedded")
         return answer
 
     async def encode(self, prompt: Prompt) -> Encoded:
@@ -147,12 +159,38 @@ class EngineClient:
         assert isinstance(answer, Decoded)
         return answer.text
 
-    async def _ask(self, make: Callable[[int], ToWorker]) -> FromWorker:
+    @asynccontextmanager
+    async def _slot(self, generation: Generation) -> AsyncIterator[None]:
+        """Hold a slot for a generation, and tell the observer of its begin and end."""
+        if self.observer:
+            self.observer.begun(generation)
+        try:
+            async with self.admission.slot():
+                place = self.places.index(None)
+                self.places[place] = generation
+                try:
+                    yield
+                finally:
+                    self.places[place] = None
+        except (asyncio.CancelledError, GeneratorExit):
+            generation.end("cancelled")
+            raise
+        except BaseException:
+            generation.end("failed")
+            raise
+        finally:
+            generation.end("cancelled")
+            if self.observer:
+                self.observer.ended(generation)
+
+    async def _ask(self, make: Callable[[int], ToWorker], generation: Generation | None = None) -> FromWorker:
         """A question with one answer; asked once more if the engine dies under it."""
         deadline = asyncio.get_running_loop().time() + self._limits.request_timeout
         for attempt in range(1, _TRIES + 1):
             supervisor = await self._ready(deadline)
             reply = Reply()
+            if generation:
+                generation.send()
             id = supervisor.submit(make, reply)
             try:
                 async with asyncio.timeout_at(deadline):
@@ -178,11 +216,14 @@ class EngineClient:
             return await supervisor.wait_ready()
         return self.model
 
-    async def _attempt(self, request: GenerationRequest, deadline: float) -> AsyncGenerator[Output, None]:
+    async def _attempt(
+        self, request: GenerationRequest, generation: Generation, deadline: float
+    ) -> AsyncGenerator[Output, None]:
         supervisor = await self._ready(deadline)
-        stream = Stream()
+        generation.send()
+        stream = Stream(generation)
         id = supervisor.submit(lambda number: Generate(number, request), stream)
-        counted = 0
+        counted = Usage()
         try:
             while True:
                 try:
@@ -190,14 +231,19 @@ class EngineClient:
                         output = await stream.next()
                 except TimeoutError:
                     raise self._late() from None
-                self.tokens += output.usage.completion_tokens - counted
-                counted = output.usage.completion_tokens
+                self._count(output.usage, counted)
+                counted = output.usage
                 yield output
                 if output.finish_reason is not None:
                     return
         finally:
             supervisor.forget(id)
             self.last_used = time.monotonic()
+
+    def _count(self, usage: Usage, before: Usage) -> None:
+        self.tokens += usage.completion_tokens - before.completion_tokens
+        self.prompt_tokens += usage.prompt_tokens - before.prompt_tokens
+        self.cached_tokens += usage.cached_tokens - before.cached_tokens
 
     async def _ready(self, deadline: float) -> Supervisor:
         try:

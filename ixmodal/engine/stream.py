@@ -6,6 +6,7 @@ import asyncio
 
 from msgspec.structs import replace
 
+from ixmodal.engine.generation import Generation
 from ixmodal.engine.messages import Delta, Failed, Finished, FromWorker, PromptRead, Refused, Started
 from ixmodal.engine.request import FinishReason, Output, TokenLogprob, Usage
 from ixmodal.errors import ContextLengthError, EngineError, InvalidRequestError, IxmodalError, RequestError
@@ -24,7 +25,8 @@ def error_of(message: Refused | Failed) -> IxmodalError:
 class Stream:
     """Merges what arrives while its reader lags, so that it never holds more than one answer."""
 
-    def __init__(self) -> None:
+    def __init__(self, generation: Generation | None = None) -> None:
+        self._generation = generation or Generation()
         self._text: list[str] = []
         self._logprobs: list[TokenLogprob] = []
         self._prompt_logprobs: tuple[TokenLogprob, ...] = ()
@@ -42,6 +44,7 @@ class Stream:
     def put(self, message: FromWorker) -> None:
         """Take a frame of this generation."""
         if isinstance(message, Started):
+            self._generation.accept(message.prompt_tokens, message.cached_tokens)
             self._usage = Usage(message.prompt_tokens, 0, message.cached_tokens, message.dropped_messages)
             self._opening = Output("", self._usage, starts_inside=message.starts_inside)
         elif isinstance(message, PromptRead):
@@ -51,10 +54,12 @@ class Stream:
         elif isinstance(message, Delta | Finished):
             self._text.append(message.text)
             self._logprobs += message.logprobs
+            self._generation.advance(message.completion_tokens)
             counts = (message.completion_tokens, message.reasoning_tokens)
             self._usage = replace(self._usage, completion_tokens=counts[0], reasoning_tokens=counts[1])
             if isinstance(message, Finished):
                 self._reason = message.reason
+                self._generation.end(message.reason)
         self._news.set()
 
     def fail(self, error: IxmodalError) -> None:

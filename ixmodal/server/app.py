@@ -30,6 +30,7 @@ from ixmodal.server.routes import (
     discovery,
     embeddings,
     health,
+    metering,
     models,
     openapi,
     pages,
@@ -39,6 +40,8 @@ from ixmodal.server.routes import (
     tokens,
 )
 from ixmodal.server.store import choose_store
+from ixmodal.server.telemetry.metrics import Metrics
+from ixmodal.server.telemetry.middleware import AccountMiddleware
 from ixmodal.server.turns import run_turn
 from ixmodal.server.upstream.forward import SERVED_BY, with_upstreams
 from ixmodal.spec import App
@@ -57,6 +60,7 @@ OTHER_ROUTES: list[Described] = [
     *residency.ROUTES,
     *discovery.ROUTES,
     *health.ROUTES,
+    *metering.ROUTES,
     *openapi.ROUTES,
 ]
 
@@ -99,7 +103,8 @@ def create_app(runtime: Runtime) -> Starlette:
         await service.stop()
 
     drain = Drain(runtime, lambda: service.running, close)
-    middleware = [Middleware(IdentityMiddleware)]
+    metrics = Metrics(runtime)
+    middleware = [Middleware(IdentityMiddleware), Middleware(AccountMiddleware, tellers=[metrics.count])]
     if endpoint.cors_origins:
         middleware.append(
             Middleware(
@@ -111,7 +116,9 @@ def create_app(runtime: Runtime) -> Starlette:
             )
         )
     middleware.append(Middleware(DrainMiddleware, drain=drain))
-    middleware.append(Middleware(KeyMiddleware, keys=keys, is_page=pages.is_public if endpoint.page else None))
+    public = frozenset({"/metrics"} if endpoint.public_metrics else ())
+    is_page = pages.is_public if endpoint.page else None
+    middleware.append(Middleware(KeyMiddleware, keys=keys, is_page=is_page, public=public))
     middleware.append(Middleware(RateMiddleware, limiter=limiter))
     middleware.append(Middleware(GuardMiddleware, limits=runtime.spec.limits))
 
@@ -134,6 +141,7 @@ def create_app(runtime: Runtime) -> Starlette:
     app.state.description = openapi.Description(routes, guarded=not keys.is_open)
     app.state.keys = keys
     app.state.drain = drain
+    app.state.metrics = metrics
     app.state.responders = responders
     app.state.responses = service
     app.state.conversations = ConversationService(store, runtime.spec.limits.max_messages)

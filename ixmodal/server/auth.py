@@ -22,15 +22,23 @@ _PROXY_HEADERS = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-
 class KeyMiddleware:
     """Answers 401 unless `Authorization: Bearer KEY` holds one of the keys; notes whose key it is."""
 
-    def __init__(self, app: ASGIApp, keys: KeyRing, is_page: Callable[[str | None, str], bool] | None = None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        keys: KeyRing,
+        is_page: Callable[[str | None, str], bool] | None = None,
+        public: frozenset[str] = frozenset(),
+    ) -> None:
         """Guard an application.
 
         Args:
             app: what is guarded.
             keys: the accepted keys.
             is_page: tells by method and path what a browser must be able to load before its user can give a key.
+            public: paths beside those of health that need no key.
         """
         self.app = app
+        self._public = PUBLIC_PATHS | public
         self._keys = keys
         self._is_page = is_page
 

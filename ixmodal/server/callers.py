@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ixmodal.errors import InvalidRequestError, ModelNotFoundError
 from ixmodal.runtime import Runtime, ServedModel
+from ixmodal.server.telemetry.account import note_model
 from ixmodal.spec import RateLimit
 
 
@@ -71,6 +72,7 @@ def find_model(runtime: Runtime, name: str | None) -> ServedModel:
         raise not_permitted(name or "") from None
     if not caller.may_use(served.model.id):
         raise not_permitted(name or served.model.id)
+    note_model(served.model.id)
     return served
 
 

@@ -26,6 +26,7 @@ from ixmodal.errors import (
     UpstreamTimeoutError,
 )
 from ixmodal.server.json import JSONResponse
+from ixmodal.server.telemetry.account import note_error
 
 logger = logging.getLogger("ixmodal.server")
 
@@ -52,7 +53,16 @@ class HTTPError(Exception):
 
     def response(self) -> Response:
         """The error as a response."""
+        self._note()
         return JSONResponse(self.body, status_code=self.status, headers=self.headers)
+
+    def as_event(self) -> dict[str, Any]:
+        """The error as what an event of a stream holds."""
+        self._note()
+        return self.body
+
+    def _note(self) -> None:
+        note_error(self.body["error"]["code"], self.body["error"]["type"])
 
 
 def to_http(error: Exception) -> HTTPError:

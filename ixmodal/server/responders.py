@@ -13,6 +13,7 @@ from ixmodal.runtime import Runtime, ServedModel
 from ixmodal.server.agents.agent import Agent, Turn
 from ixmodal.server.callers import current_caller, find_model, not_permitted
 from ixmodal.server.passage import passage
+from ixmodal.server.telemetry.account import note_model, note_served_by
 from ixmodal.server.turns import TurnEvent, TurnRequest
 from ixmodal.server.upstream.turns import ask_upstream, overflowing
 
@@ -57,6 +58,7 @@ class Responders:
             if not current_caller().may_use(name):
                 raise not_permitted(name)
             agent = self.agents[name]
+            note_model(agent.spec.id)
             return Responder(agent.spec.id, agent.run)
         served = find_model(self._runtime, name)
         if served.upstream or (overflows and served.model.overflow_to):
@@ -71,7 +73,11 @@ class Responders:
         # A request that was passed on to this server stays here: it may have come from where this one overflows to.
         if served.model.overflow_to is None or passage().hops:
             return self._run_turn(served.engine, request)
-        return overflowing(partial(self._ask_here, served), partial(self._ask, served.model.overflow_to), request)
+        return overflowing(partial(self._ask_here, served), partial(self._overflow, served.model.overflow_to), request)
+
+    def _overflow(self, model: str, request: TurnRequest) -> AsyncGenerator[TurnEvent, None]:
+        note_served_by(model)
+        return self._ask(model, request)
 
     async def _ask_here(self, served: ServedModel, request: TurnRequest) -> AsyncGenerator[TurnEvent, None]:
         async with aclosing(self._run_turn(served.engine_at_once, request)) as events:

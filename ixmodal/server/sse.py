@@ -63,7 +63,7 @@ class EventStream(Response):
                 async for body in events:
                     yield body
         except Exception as error:  # noqa: BLE001  # the status is sent: any error must become an event
-            yield event(to_http(error).body)
+            yield event(to_http(error).as_event())
         yield DONE
 
 

@@ -22,6 +22,7 @@ from ixmodal.engine.request import (
 from ixmodal.models.reasoning import BEGINS_WITH_THOUGHT, MARKERS, thinks
 from ixmodal.models.tool_calls import ToolFormat, choose_format
 from ixmodal.server.rates import metered
+from ixmodal.server.telemetry.account import note_reason
 from ixmodal.server.turn_events import (
     ReasoningDelta,
     TextDelta,
@@ -43,6 +44,7 @@ __all__ = [
     "TurnReason",
     "TurnRequest",
     "TurnStarted",
+    "ended",
     "name_of",
     "run_turn",
 ]
@@ -108,9 +110,15 @@ async def run_turn(engine: EngineClient, request: TurnRequest) -> AsyncGenerator
             if reader.has_called and not request.parallel_tool_calls:
                 break
     if reader.has_called:
-        yield TurnEnd("tool_calls", usage)
+        yield ended("tool_calls", usage)
     else:
-        yield TurnEnd("stop" if reason is FinishReason.STOP else "length", usage)
+        yield ended("stop" if reason is FinishReason.STOP else "length", usage)
+
+
+def ended(reason: TurnReason, usage: Usage) -> TurnEnd:
+    """The last event, noted for the request's account."""
+    note_reason(reason)
+    return TurnEnd(reason, usage)
 
 
 def name_of(tool: dict[str, Any]) -> str:

@@ -31,6 +31,7 @@ class Endpoint(Declared):
     max_queued: int = Field(64, ge=0, le=10_000, description="Requests a model that may wait for a slot.")
     unprefixed_routes: bool = Field(False, description="Serve the /v1 routes without /v1 as well.")
     page: bool = Field(True, description="Serve a chat page at / and a status page at /status.")
+    public_metrics: bool = Field(False, description="Let /metrics be read without a key.")
     label: Name | None = Field(None, description="First part of the public host name, where a platform has one.")
 
     @field_validator("api_keys", "cors_origins", mode="before")

@@ -33,6 +33,8 @@ class UpstreamClient:
         self.admission = Admission(model.upstream.max_connections, max_queued, limits.queue_timeout)
         self.is_reachable = True
         self.requests = 0
+        self.prompt_tokens = self.cached_tokens = self.tokens = 0
+        """What the upstream told that it spent."""
         self._upstream = model.upstream
         self._key = resolve_key(model, os.environ if environ is None else environ)
         self._opened: httpx.AsyncClient | None = None

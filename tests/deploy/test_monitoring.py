@@ -6,10 +6,10 @@ import re
 from typing import Any
 
 from ixmodal import App, Endpoint
-from ixmodal.deploy import metrics
 from ixmodal.deploy.compose import compose
 from ixmodal.deploy.dashboard import dashboard
 from ixmodal.deploy.monitoring import DATASOURCE, dashboard_providers, datasources, prometheus, rules
+from ixmodal.server.telemetry import names as metrics
 from tests.deploy.specs import SHIPPED
 
 
@@ -30,12 +30,12 @@ def test_the_dashboard_shows_every_metric_and_no_other() -> None:
 def test_counters_are_shown_as_rates_and_histograms_as_quantiles() -> None:
     for query in queries():
         for name in asked(query):
-            if name in metrics.COUNTERS:
-                assert re.search(rf"(rate|increase)\({name}\{{", query), query
+            if name in {*metrics.COUNTERS, *metrics.OF_CALLERS}:
+                assert re.search(rf"(rate|increase)\({name}[\{{\[]", query), query
             if name in metrics.HISTOGRAMS:
                 assert re.search(rf"histogram_quantile\(0\.\d+, sum by \(model, le\) \(rate\({name}_bucket\{{", query)
             if name in metrics.GAUGES:
-                assert "rate" not in query
+                assert "rate(" not in query
 
 
 def test_panels_lie_side_by_side_and_have_numbers_of_their_own() -> None:

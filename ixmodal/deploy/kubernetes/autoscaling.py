@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ixmodal.deploy import metrics
 from ixmodal.deploy.kubernetes.objects import manifest
 from ixmodal.deploy.target import PLACING, answer_seconds, startup_seconds
+from ixmodal.server.telemetry import names as metrics
 from ixmodal.spec import App
 
 PROMETHEUS = "http://prometheus-server.monitoring.svc"

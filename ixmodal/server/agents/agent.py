@@ -15,7 +15,7 @@ from ixmodal.errors import BusyError, ContextLengthError, DeadlineError, Invalid
 from ixmodal.server.agents.reply import Call, Reply, Step
 from ixmodal.server.agents.tools import Tool, ToolLimits, load_tools
 from ixmodal.server.agents.workers import Workers
-from ixmodal.server.turns import TextDelta, ToolChoice, TurnEnd, TurnEvent, TurnReason, TurnRequest
+from ixmodal.server.turns import TextDelta, ToolChoice, TurnEvent, TurnReason, TurnRequest, ended
 from ixmodal.spec.agents import AgentSpec
 
 Turn = Callable[[TurnRequest], AsyncGenerator[TurnEvent, None]]
@@ -85,7 +85,7 @@ class Agent:
                 messages = [*messages, step.message(), *await self._answer_calls(step.calls, plan.deadline, left)]
                 left = None if left is None else max(0, left - len(step.calls))
             is_last = not step.calls or left == 0
-        yield TurnEnd(reason, reply.usage)
+        yield ended(reason, reply.usage)
 
     async def _take(
         self, step: Step, plan: _Plan, messages: list[dict[str, Any]], reply: Reply

@@ -16,7 +16,8 @@ from typing import Any, Literal
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
+from starlette.types import Scope
 
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 
@@ -90,6 +91,11 @@ class Described(Route):
     def __init__(self, path: str, endpoint: Callable[[Request], Awaitable[Response]], *operations: Operation) -> None:
         super().__init__(path, endpoint, methods=[operation.method for operation in operations])
         self.operations = operations
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """As every route; who serves the request notes which it was."""
+        match, found = super().matches(scope)
+        return match, found if match is Match.NONE else {**found, "route": self}
 
     def without_prefix(self, prefix: str) -> Described:
         """The same route without the first part of its path."""

@@ -24,12 +24,12 @@ from ixmodal.server.callers import find_model
 from ixmodal.server.errors import HTTPError
 from ixmodal.server.openapi.operation import Described
 from ixmodal.server.passage import MAX_HOPS, passage
-from ixmodal.server.rates import spend
 from ixmodal.server.routes.common import runtime_of
 from ixmodal.server.sse import EventStream
+from ixmodal.server.telemetry.account import note_served_by
 from ixmodal.server.upstream.refusals import envelope_of, refusal, refused_twice, unknown_refusal
 from ixmodal.server.upstream.relay import events
-from ixmodal.server.upstream.usage import metered_events, usage_in
+from ixmodal.server.upstream.usage import charge, metered_events, usage_in
 from ixmodal.spec import App
 from ixmodal.upstreams.question import Question
 
@@ -149,6 +149,7 @@ def _served(asked: _Asked) -> ServedModel | None:
 
 async def _pass_on(asked: _Asked, upstream: UpstreamClient) -> Response:
     """The upstream's answer. Raises `UpstreamError`, `BusyError`, and `HTTPError` 508 for a request in a circle."""
+    note_served_by(upstream.name)
     way = passage()
     if way.hops >= MAX_HOPS:
         text = f"{way.hops} servers passed this request on already: the upstreams lead in a circle. Mend their specs."
@@ -171,14 +172,14 @@ async def _pass_on(asked: _Asked, upstream: UpstreamClient) -> Response:
 async def _whole(answer: Answer, upstream: UpstreamClient) -> Response:
     """The answer as a response: one with events streams them."""
     if answer.is_stream:
-        response: Response = EventStream(metered_events(events(answer)), upstream.limits.write_timeout)
+        response: Response = EventStream(metered_events(events(answer), upstream), upstream.limits.write_timeout)
         response.headers.update(answer.headers)
         return response
     body = await answer.read(upstream.limits.max_answer_bytes)
     if answer.status >= 400 and "content-encoding" not in answer.headers and envelope_of(body) is None:
         return unknown_refusal(answer, body).response()
     if usage := usage_in(body):
-        spend(body, usage)
+        charge(upstream, body, usage)
     return Response(body, answer.status, answer.headers)
 
 
@@ -191,7 +192,7 @@ async def _late(asking: asyncio.Future[Answer], upstream: UpstreamClient) -> Asy
         raise
     if not answer.is_stream:
         raise refusal(answer, await answer.read(upstream.limits.max_answer_bytes))
-    async with aclosing(metered_events(events(answer))) as blocks:
+    async with aclosing(metered_events(events(answer), upstream)) as blocks:
         async for block in blocks:
             yield block
 

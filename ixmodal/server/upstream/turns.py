@@ -12,12 +12,12 @@ from ixmodal.engine.request import Usage
 from ixmodal.errors import BusyError, EngineNotReadyError, UpstreamError
 from ixmodal.server.errors import HTTPError
 from ixmodal.server.passage import MAX_HOPS, passage
-from ixmodal.server.rates import spend
-from ixmodal.server.turns import TurnEvent, TurnRequest, TurnStarted
+from ixmodal.server.turns import TurnEvent, TurnRequest, TurnStarted, ended
 from ixmodal.server.upstream.chat_body import chat_body
 from ixmodal.server.upstream.chat_stream import ChatStreamReader
 from ixmodal.server.upstream.refusals import refusal, refused_twice
 from ixmodal.server.upstream.relay import data_of, events
+from ixmodal.server.upstream.usage import charge
 from ixmodal.upstreams.question import Question
 
 if TYPE_CHECKING:
@@ -48,9 +48,10 @@ async def ask_upstream(client: UpstreamClient, request: TurnRequest) -> AsyncGen
                     yield event
         if not begun:
             yield TurnStarted(Usage())
-        yield reader.end()
+        end = reader.end()
+        yield ended(end.reason, end.usage)
     finally:
-        spend(request.messages, reader.usage)
+        charge(client, request.messages, reader.usage)
 
 
 async def overflowing(first: Turn, second: Turn, request: TurnRequest) -> AsyncGenerator[TurnEvent, None]:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from ixmodal.engine.request import Usage
-from ixmodal.server.rates import current_meter, spend
+from ixmodal.server.rates import spend
+from ixmodal.server.telemetry.account import note_usage
 from ixmodal.server.upstream.relay import data_of
+
+if TYPE_CHECKING:
+    from ixmodal.upstreams.client import UpstreamClient
 
 _USAGE = re.compile(rb'"usage":\s*\{')
 
@@ -38,17 +42,21 @@ def usage_of_wire(usage: dict[str, Any]) -> Usage:
     )
 
 
-async def metered_events(blocks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+def charge(upstream: UpstreamClient, prompt: object, usage: Usage) -> None:
+    """Count what an upstream spent: for its caller's limits, for the request's account, for the metrics."""
+    upstream.prompt_tokens += usage.prompt_tokens
+    upstream.cached_tokens += usage.cached_tokens
+    upstream.tokens += usage.completion_tokens
+    note_usage(usage)
+    spend(prompt, usage)
+
+
+async def metered_events(blocks: AsyncGenerator[bytes, None], upstream: UpstreamClient) -> AsyncGenerator[bytes, None]:
     """The same events; what they cost is charged when they end.
 
     That is what the stream tells; where it tells nothing, for the client did not ask for it or the stream was cut, each
     event counts as a token of the answer.
     """
-    if current_meter.get() is None:
-        async with aclosing(blocks):
-            async for block in blocks:
-                yield block
-        return
     told: Usage | None = None
     count = 0
     try:
@@ -59,4 +67,4 @@ async def metered_events(blocks: AsyncGenerator[bytes, None]) -> AsyncGenerator[
                     told = usage_in(data) or told
                 yield block
     finally:
-        spend(blocks, told or Usage(completion_tokens=count))
+        charge(upstream, blocks, told or Usage(completion_tokens=count))

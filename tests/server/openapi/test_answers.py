@@ -124,6 +124,8 @@ CALLS = [
     Call("GET", "/healthz"),
     Call("GET", "/readyz"),
     Call("GET", "/openapi.json"),
+    Call("GET", "/metrics"),
+    Call("GET", "/slots"),
 ]
 
 

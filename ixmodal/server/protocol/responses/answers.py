@@ -102,7 +102,7 @@ def usage_of(usage: Usage) -> dict[str, Any]:
 
 def error_of(error: Exception) -> tuple[dict[str, str], dict[str, Any]]:
     """An exception as a response's `error`, and as the envelope of an error event."""
-    envelope: dict[str, Any] = to_http(error).body["error"]
+    envelope: dict[str, Any] = to_http(error).as_event()["error"]
     code = "server_error"
     if isinstance(error, BusyError):
         code = "rate_limit_exceeded"

@@ -1,0 +1,1 @@
+"""What the server tells of itself: metrics, a log line a request, traces."""
