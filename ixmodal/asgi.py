@@ -24,12 +24,15 @@ from ixmodal.runtime import Runtime
 from ixmodal.server.app import create_app
 from ixmodal.server.connection import bounded
 from ixmodal.server.signals import handle_signals
+from ixmodal.server.telemetry.logs import configure_logging, take_over_uvicorns
 from ixmodal.spec.sources import load_spec
 
 
 def _build() -> Starlette:
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s:     %(message)s")
+    text = logging.StreamHandler()
+    text.setFormatter(logging.Formatter("%(levelname)s:     %(message)s"))
     try:
+        configure_logging(text, access=take_over_uvicorns())
         runtime = Runtime(load_spec())
         runtime.check()
         app = handle_signals(create_app(runtime))

@@ -22,6 +22,7 @@ from ixmodal.server.app import create_app
 from ixmodal.server.connection import bounded
 from ixmodal.server.keyring import KeyRing
 from ixmodal.server.signals import handle_signals
+from ixmodal.server.telemetry.logs import configure_logging
 from ixmodal.spec import App, Model
 from ixmodal.spec.sources import load_spec
 from ixmodal.weights.places import shown
@@ -34,10 +35,10 @@ def serve(
     access_log: Annotated[bool, typer.Option(help="Print a line for each request.")] = True,
 ) -> None:
     """Serve a spec, or the model that ships, until interrupted."""
-    logging.basicConfig(
-        level=logging.INFO, format="%(message)s", handlers=[RichHandler(console=errors, show_path=False)]
-    )
+    text = RichHandler(console=errors, show_path=False) if errors.is_terminal else logging.StreamHandler()
+    text.setFormatter(logging.Formatter("%(message)s"))
     try:
+        configure_logging(text, access=access_log)
         runtime = Runtime(load_spec(spec))
         runtime.check()
         app = handle_signals(create_app(runtime))
@@ -46,7 +47,7 @@ def serve(
     _introduce(runtime.spec, app.state.keys, host, port)
     connection = bounded(runtime.spec.limits)
     config = uvicorn.Config(
-        app, host, port, http=connection, ws="none", lifespan="on", log_config=None, access_log=access_log
+        app, host, port, http=connection, ws="none", lifespan="on", log_config=None, access_log=False
     )
     failures: list[IxmodalError] = []
 

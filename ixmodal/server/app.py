@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
@@ -40,8 +40,9 @@ from ixmodal.server.routes import (
     tokens,
 )
 from ixmodal.server.store import choose_store
+from ixmodal.server.telemetry.access_log import AccessLog
 from ixmodal.server.telemetry.metrics import Metrics
-from ixmodal.server.telemetry.middleware import AccountMiddleware
+from ixmodal.server.telemetry.middleware import AccountMiddleware, Teller
 from ixmodal.server.turns import run_turn
 from ixmodal.server.upstream.forward import SERVED_BY, with_upstreams
 from ixmodal.spec import App
@@ -85,7 +86,7 @@ def create_app(runtime: Runtime) -> Starlette:
         SpecError: the spec declares API keys that are not where it says, tools that can't be imported, routes that are
             built in, or a Redis without its client being installed.
     """
-    endpoint, state = runtime.spec.endpoint, runtime.spec.state
+    state = runtime.spec.state
     keys = KeyRing(runtime.spec)
     limiter = Limiter(keys, runtime.spec.state.url, runtime.spec.name)
     store = choose_store(runtime.spec)
@@ -103,8 +104,41 @@ def create_app(runtime: Runtime) -> Starlette:
         await service.stop()
 
     drain = Drain(runtime, lambda: service.running, close)
-    metrics = Metrics(runtime)
-    middleware = [Middleware(IdentityMiddleware), Middleware(AccountMiddleware, tellers=[metrics.count])]
+    access_log = AccessLog()
+    metrics = Metrics(runtime, access_log.late)
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        await runtime.start()
+        await service.start()
+        yield
+        await drain.run()
+        await limiter.close()
+
+    routes = routes_of(runtime.spec)
+    app = Starlette(
+        routes=routes,
+        middleware=_middleware(runtime.spec, keys, limiter, drain, [metrics.count, access_log]),
+        exception_handlers={IxmodalError: handle, HTTPError: handle, HTTPException: handle, Exception: handle},
+        lifespan=lifespan,
+    )
+    app.state.runtime = runtime
+    app.state.description = openapi.Description(routes, guarded=not keys.is_open)
+    app.state.keys = keys
+    app.state.drain = drain
+    app.state.metrics = metrics
+    app.state.responders = responders
+    app.state.responses = service
+    app.state.conversations = ConversationService(store, runtime.spec.limits.max_messages)
+    return app
+
+
+def _middleware(
+    spec: App, keys: KeyRing, limiter: Limiter, drain: Drain, tellers: Sequence[Teller]
+) -> list[Middleware]:
+    """What is around every request, from the outside in."""
+    endpoint = spec.endpoint
+    middleware = [Middleware(IdentityMiddleware), Middleware(AccountMiddleware, tellers=tellers)]
     if endpoint.cors_origins:
         middleware.append(
             Middleware(
@@ -120,29 +154,5 @@ def create_app(runtime: Runtime) -> Starlette:
     is_page = pages.is_public if endpoint.page else None
     middleware.append(Middleware(KeyMiddleware, keys=keys, is_page=is_page, public=public))
     middleware.append(Middleware(RateMiddleware, limiter=limiter))
-    middleware.append(Middleware(GuardMiddleware, limits=runtime.spec.limits))
-
-    @asynccontextmanager
-    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        await runtime.start()
-        await service.start()
-        yield
-        await drain.run()
-        await limiter.close()
-
-    routes = routes_of(runtime.spec)
-    app = Starlette(
-        routes=routes,
-        middleware=middleware,
-        exception_handlers={IxmodalError: handle, HTTPError: handle, HTTPException: handle, Exception: handle},
-        lifespan=lifespan,
-    )
-    app.state.runtime = runtime
-    app.state.description = openapi.Description(routes, guarded=not keys.is_open)
-    app.state.keys = keys
-    app.state.drain = drain
-    app.state.metrics = metrics
-    app.state.responders = responders
-    app.state.responses = service
-    app.state.conversations = ConversationService(store, runtime.spec.limits.max_messages)
-    return app
+    middleware.append(Middleware(GuardMiddleware, limits=spec.limits, log_bytes=endpoint.log_prompts))
+    return middleware

@@ -59,7 +59,7 @@ class KeyMiddleware:
 
     def _is_public(self, scope: Scope) -> bool:
         path = scope["path"]
-        return path in PUBLIC_PATHS or (self._is_page is not None and self._is_page(scope.get("method"), path))
+        return path in self._public or (self._is_page is not None and self._is_page(scope.get("method"), path))
 
     def _judge(self, header: str | None) -> Caller | HTTPError:
         if self._keys.is_open:

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ixmodal.server.errors import HTTPError
 from ixmodal.server.passage import begin_passage
+from ixmodal.server.telemetry.account import note_body
 from ixmodal.spec import Limits
 
 MAX_HEADERS = 100
@@ -67,9 +68,11 @@ class GuardMiddleware:
     prompt is read, between tokens, in a blocked write.
     """
 
-    def __init__(self, app: ASGIApp, limits: Limits) -> None:
+    def __init__(self, app: ASGIApp, limits: Limits, log_bytes: int = 0) -> None:
+        """Guard an application; so many bytes of each body go to the request's log line."""
         self.app = app
         self._limits = limits
+        self._log_bytes = log_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request. One of GET is served at once: a body has no meaning there, and is not waited for."""
@@ -119,6 +122,7 @@ class GuardMiddleware:
         raise HTTPError(413, text, code="request_too_large", headers={"connection": "close"})
 
     async def _serve(self, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
+        note_body(body, self._log_bytes)
         gone = asyncio.create_task(_disconnect(receive))
         pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 

@@ -31,6 +31,9 @@ class Endpoint(Declared):
     max_queued: int = Field(64, ge=0, le=10_000, description="Requests a model that may wait for a slot.")
     unprefixed_routes: bool = Field(False, description="Serve the /v1 routes without /v1 as well.")
     page: bool = Field(True, description="Serve a chat page at / and a status page at /status.")
+    log_prompts: int = Field(
+        0, ge=0, le=65_536, description="Bytes of each request's body, which holds what users write, to log; 0: none."
+    )
     public_metrics: bool = Field(False, description="Let /metrics be read without a key.")
     label: Name | None = Field(None, description="First part of the public host name, where a platform has one.")
 

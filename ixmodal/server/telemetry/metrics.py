@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from functools import partial
 
 from ixmodal.engine.generation import TOKEN_BOUNDS, Generation
@@ -13,13 +14,14 @@ from ixmodal.server.telemetry.histogram import Histogram
 
 _WAITS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0)
 _ANSWERED = frozenset({"stop", "length", "tool_calls", "ok"})
+TellLate = Callable[[Account, Generation], None]
 
 
 class Metrics:
     """Counts of one application. Models, routes and codes are of the spec and of the code: nobody can invent more."""
 
-    def __init__(self, runtime: Runtime) -> None:
-        """Listen to all engines of a runtime."""
+    def __init__(self, runtime: Runtime, tell_late: TellLate = lambda _account, _generation: None) -> None:
+        """Listen to all engines of a runtime; `tell_late` hears of generations that outlived their request."""
         self.runtime = runtime
         self.requests: Counter[tuple[str, str, str]] = Counter()
         """By model, route and outcome."""
@@ -36,7 +38,7 @@ class Metrics:
         """Seconds in which answers were written, by model."""
         for id, served in runtime.models.items():
             if served.client:
-                served.client.observer = _Listener(self, id)
+                served.client.observer = _Listener(self, id, tell_late)
 
     def count(self, account: Account) -> None:
         """A request is over."""
@@ -77,9 +79,10 @@ class Metrics:
 class _Listener:
     """Hears of one engine's generations."""
 
-    def __init__(self, metrics: Metrics, model: str) -> None:
+    def __init__(self, metrics: Metrics, model: str, tell_late: TellLate) -> None:
         self._metrics = metrics
         self._model = model
+        self._tell_late = tell_late
 
     def begun(self, generation: Generation) -> None:
         """Say whose it is."""
@@ -90,3 +93,6 @@ class _Listener:
     def ended(self, generation: Generation) -> None:
         """Measure it."""
         self._metrics.measure(self._model, generation)
+        account = current_account()
+        if account and account.ended is not None:
+            self._tell_late(account, generation)
