@@ -17,6 +17,7 @@ from ixmodal.deploy.requirements import (
     NATIVE,
     cuda_architectures,
     native_requirements,
+    state_requirements,
 )
 from ixmodal.deploy.target import HOME, PORT, USER, startup_seconds
 from ixmodal.errors import SpecError
@@ -67,7 +68,7 @@ def dockerfile(spec: App, context: Path, path: str) -> str:
         base=base or default,
         python=python,
         system_packages=["ca-certificates", "tini", *own, *map(shlex.quote, spec.image.system_packages)],
-        packages=[shlex.quote(package) for package in spec.image.packages],
+        packages=[shlex.quote(package) for package in (*state_requirements(spec), *spec.image.packages)],
         cuda=_cuda_command(spec),
         env={name: _quoted(value) for name, value in spec.image.env.items()},
         modules=modules(spec, context),

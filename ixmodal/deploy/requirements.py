@@ -16,6 +16,8 @@ CUDA_LIBRARIES = ("nvidia-cublas-cu12==12.9.1.4", "nvidia-cuda-runtime-cu12==12.
 """What the wheel's CUDA library loads."""
 CUDA_DEVEL = "nvidia/cuda:12.9.0-devel-ubuntu22.04"
 """A base image with the compiler that a build from source needs; it knows cards up to compute capability 12.0."""
+REDIS = "redis>=5.2,<8"
+"""The package's extra `redis`."""
 _CAPABILITIES = {
     "T4": "75",
     "A10": "86",
@@ -62,6 +64,11 @@ def cuda_architectures(spec: App) -> tuple[str, ...]:
     if not kinds or any(kind not in _CAPABILITIES for kind in kinds):
         return _USUAL
     return tuple(sorted({_CAPABILITIES[kind] for kind in kinds}, key=int))
+
+
+def state_requirements(spec: App) -> list[str]:
+    """What the declared place of shared state needs."""
+    return [REDIS] if spec.state.redis_url else []
 
 
 def python_requirements(without: frozenset[str] = frozenset()) -> list[str]:

@@ -111,6 +111,8 @@ def check_places(spec: App) -> None:
             )
     if spec.weights and any(_overlap(spec.weights.mount, taken) for taken in (HOME, SPEC_DIRECTORY, TEMPORARY, VENV)):
         problems.append(f"weights.mount: {spec.weights.mount} is taken in the image; write, for example, /weights")
+    if spec.state.dict_name:
+        problems.append("state.url: modal-dict:// is on Modal only; write redis://… here, or leave it out")
     state = spec.state.path
     if state and state.startswith("/") and not any(PurePosixPath(state).is_relative_to(p) for p in (HOME, TEMPORARY)):
         problems.append(f"state.path: {state} can't be written in a container; write a path below {HOME}, or none")

@@ -39,7 +39,7 @@ from ixmodal.server.routes import (
     responses,
     tokens,
 )
-from ixmodal.server.store import choose_store
+from ixmodal.server.store import Store, choose_store
 from ixmodal.server.telemetry.access_log import AccessLog
 from ixmodal.server.telemetry.metrics import Metrics
 from ixmodal.server.telemetry.middleware import AccountMiddleware, Teller
@@ -79,8 +79,12 @@ def routes_of(spec: App) -> list[Described]:
     return [*custom.routes(spec.custom_endpoints, built_in), *built_in]
 
 
-def create_app(runtime: Runtime) -> Starlette:
+def create_app(runtime: Runtime, store: Store | None = None) -> Starlette:
     """The application over a runtime, which it starts and stops with its lifespan.
+
+    Args:
+        runtime: the models.
+        store: keeps responses and conversations; None: what the spec declares.
 
     Raises:
         SpecError: the spec declares API keys that are not where it says, tools that can't be imported, routes that are
@@ -88,8 +92,8 @@ def create_app(runtime: Runtime) -> Starlette:
     """
     state = runtime.spec.state
     keys = KeyRing(runtime.spec)
-    limiter = Limiter(keys, runtime.spec.state.url, runtime.spec.name)
-    store = choose_store(runtime.spec)
+    limiter = Limiter(keys, runtime.spec.state.redis_url, runtime.spec.name)
+    store = store or choose_store(runtime.spec)
     responders = Responders(runtime, run_turn)
     service = ResponseService(
         runtime.spec.limits,

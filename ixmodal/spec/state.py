@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 from pydantic import Field, field_validator
 
 from ixmodal.spec.declared import Declared
+
+DICT_PREFIX = "modal-dict://"
 
 
 class State(Declared):
@@ -14,7 +18,8 @@ class State(Declared):
         None,
         repr=False,
         description="Redis that replicas share (`redis://` or `rediss://`), for rate limits, and without a `path` for "
-        "responses and conversations. A password is best set by IXMODAL_STATE__URL.",
+        "responses and conversations; or for these alone, on Modal, its Dicts (`modal-dict://NAME`). A "
+        "password is best set by IXMODAL_STATE__URL.",
     )
     path: str | None = Field(
         None,
@@ -25,9 +30,24 @@ class State(Declared):
     max_age: float = Field(2_592_000, gt=0, le=315_360_000, description="Seconds since its last use that one is kept.")
     max_background: int = Field(64, ge=0, le=10_000, description="Background responses that may run or wait.")
 
+    @property
+    def redis_url(self) -> str | None:
+        """The address, if it is of a Redis."""
+        return None if self.url is None or self.dict_name else self.url
+
+    @property
+    def dict_name(self) -> str | None:
+        """The name of the Dicts, if it is an address of such."""
+        is_dict = self.url is not None and self.url.startswith(DICT_PREFIX)
+        return self.url.removeprefix(DICT_PREFIX) if self.url is not None and is_dict else None
+
     @field_validator("url")
     @classmethod
-    def _is_redis(cls, url: str | None) -> str | None:
-        if url is not None and not url.startswith(("redis://", "rediss://")):
-            raise ValueError("write redis://HOST:PORT/DATABASE or rediss://…")
+    def _is_known(cls, url: str | None) -> str | None:
+        if url is None or url.startswith(("redis://", "rediss://")):
+            return url
+        if not url.startswith(DICT_PREFIX):
+            raise ValueError("write redis://HOST:PORT/DATABASE, rediss://… or, on Modal, modal-dict://NAME")
+        if not re.fullmatch(r"[A-Za-z0-9._-]{1,58}", url.removeprefix(DICT_PREFIX)):
+            raise ValueError("the name of a Dict has letters, digits, '.', '-' and '_', 58 at most: modal-dict://NAME")
         return url

@@ -48,6 +48,7 @@ def test_what_is_no_key_is_refused(declared: str) -> None:
         ({"endpoint": {"api_keys": [["sk-secret"]]}}, "endpoint.api_keys.0"),
         ({"endpoint": ["sk-secret"]}, "endpoint"),
         ({"state": {"url": "http://:sk-secret@host"}}, "state.url: write redis://"),
+        ({"state": {"url": "modal-dict://a/b"}}, "state.url: the name of a Dict"),
         ({"state": {"url": ["redis://:sk-secret@host"]}}, "state.url"),
         ({"state": "redis://:sk-secret@host"}, "state"),
         ({"endpoint": {"keys": [{"name": "a", "key": "sk-secret"}, {"name": "a", "key": "b"}]}}, "two have the name"),

@@ -12,6 +12,7 @@ from ixmodal.deploy.target import check_places, gpu_count, secrets
 from ixmodal.errors import SpecError
 from ixmodal.runtime.memory import free_host_memory, gpus
 from ixmodal.server.keyring import KeyRing
+from ixmodal.server.store import ONLY_ON_MODAL
 from ixmodal.spec import App
 from ixmodal.spec.keys import SECRET_PREFIX
 from ixmodal.upstreams.client import resolve_key
@@ -57,8 +58,10 @@ def this_machine(spec: App, models: Sequence[ModelReport], environ: Mapping[str,
     if is_offloaded and not cards:
         report.findings += errors(["gpu_layers: no NVIDIA GPU is found here; leave it out, or set it to 0"])
     report.findings += [*_fits(report), *errors(_missing_keys(spec, environ))]
-    if spec.state.url and _redis_is_missing():
+    if spec.state.redis_url and _redis_is_missing():
         report.findings += errors(["state.url: Redis needs the extra: pip install 'ixmodal[redis]'"])
+    if spec.state.dict_name and spec.state.path is None:
+        report.findings += errors([f"state.url: {ONLY_ON_MODAL}"])
     return report
 
 

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import modal
 
-from ixmodal.deploy.requirements import CUDA_DEVEL, build_command, native_requirements, python_requirements
+from ixmodal.deploy.requirements import (
+    CUDA_DEVEL,
+    build_command,
+    native_requirements,
+    python_requirements,
+    state_requirements,
+)
 from ixmodal.spec import App
 
 _NOT_SENT = ["**/__pycache__", "**/*.pyc"]
@@ -21,8 +27,8 @@ def make_image(spec: App) -> modal.Image:
     else:
         built = built.uv_pip_install(*native_requirements(spec))
     built = built.uv_pip_install(*python_requirements(_BROUGHT))
-    if spec.image.packages:
-        built = built.uv_pip_install(*spec.image.packages)
+    if packages := [*state_requirements(spec), *spec.image.packages]:
+        built = built.uv_pip_install(*packages)
     if spec.image.env:
         built = built.env(dict(spec.image.env))
     modules = {path.partition(":")[0].partition(".")[0] for agent in spec.agents for path in agent.tools}

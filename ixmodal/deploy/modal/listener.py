@@ -10,6 +10,7 @@ from typing import Self
 
 import uvicorn
 
+from ixmodal.deploy.modal.state import shared_store
 from ixmodal.errors import IxmodalError
 from ixmodal.runtime import Runtime
 from ixmodal.server.app import create_app
@@ -37,7 +38,7 @@ class Listener:
         spec = runtime.spec
         # Bound here: uvicorn ends the process, without a word to Modal, if it can't bind.
         listening = socket.create_server(("0.0.0.0", spec.modal.port), backlog=2048)  # noqa: S104  # Modal's own network
-        app = create_app(runtime)
+        app = create_app(runtime, shared_store(spec))
         config = uvicorn.Config(
             app,
             http=bounded(spec.limits),

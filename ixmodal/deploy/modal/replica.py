@@ -106,9 +106,10 @@ class QueuedReplica(Replica):
 
     def asgi(self) -> ASGIApp:
         """Build the server in front of the loaded models."""
+        from ixmodal.deploy.modal.state import shared_store
         from ixmodal.server.app import create_app
 
-        return create_app(self.runtime)
+        return create_app(self.runtime, shared_store(self.runtime.spec))
 
     serve = modal.asgi_app()(asgi)
 

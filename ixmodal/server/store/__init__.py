@@ -6,14 +6,17 @@ import logging
 import os
 from pathlib import Path
 
+from ixmodal.errors import SpecError
 from ixmodal.server.store.base import LEASE, Document, Entry, Fate, Kind, Store, StoreError
 from ixmodal.server.store.memory import MemoryStore
 from ixmodal.server.store.redis import RedisStore
 from ixmodal.server.store.sqlite import SqliteStore
 from ixmodal.spec import App
 
+ONLY_ON_MODAL = "modal-dict:// is there on Modal only; elsewhere write redis://… or leave it out"
 __all__ = [
     "LEASE",
+    "ONLY_ON_MODAL",
     "Document",
     "Entry",
     "Fate",
@@ -31,11 +34,13 @@ def choose_store(spec: App) -> Store:
     """The store that a spec declares: its path, or else its Redis, or else a file, or with no place for one, memory.
 
     Raises:
-        SpecError: it is in a Redis whose client is not installed.
+        SpecError: it is in a Redis whose client is not installed, or in Dicts, which Modal's replicas bring themselves.
     """
     state = spec.state
-    if state.path is None and state.url is not None:
-        return RedisStore(state.url, spec.name, max_count=state.max_count, max_age=state.max_age)
+    if state.path is None and state.dict_name is not None:
+        raise SpecError("the spec", [f"state.url: {ONLY_ON_MODAL}"])
+    if state.path is None and state.redis_url is not None:
+        return RedisStore(state.redis_url, spec.name, max_count=state.max_count, max_age=state.max_age)
     if state.path == "memory":
         return MemoryStore(max_count=state.max_count, max_age=state.max_age)
     path = Path(state.path) if state.path else _state_home() / spec.name / "state.sqlite"

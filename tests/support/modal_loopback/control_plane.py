@@ -24,6 +24,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from tests.support.modal_loopback.deployed import Deployed, definition, handle_metadata
+from tests.support.modal_loopback.dicts import Dicts
 from tests.support.modal_loopback.http_server import HttpServer
 from tests.support.modal_loopback.service import LoopThread, Service
 
@@ -58,6 +59,7 @@ class ControlPlane:
         self._blobs: dict[str, bytes] = {}
         self._files: dict[str, bytes] = {}
         self._calls: dict[str, RemoteCall] = {}
+        self.dicts = Dicts()
         self.remote_calls: queue.Queue[RemoteCall] = queue.Queue()
         self.service = Service(self.loop, self.handlers())
         self._store = HttpServer(self.loop, self._receive_blob)
@@ -123,6 +125,7 @@ class ControlPlane:
             "MountPutFile": self._put_file,
             "SecretGetOrCreate": self._create_secret,
             "VolumeGetOrCreate": self._create_volume,
+            **self.dicts.handlers(),
         }
 
     def _keep(self, prefix: str, declared: Message) -> str:
