@@ -28,9 +28,13 @@ def control_plane() -> Iterator[ControlPlane]:
 @pytest.fixture(scope="module")
 def replicas(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[openai.OpenAI]]:
     folders = [tmp_path_factory.mktemp(name) for name in ("one", "other")]
-    with Container(control_plane, folders[0]) as one, Container(control_plane, folders[1]) as other:
-        with connect(one.wait_ready()) as here, connect(other.wait_ready()) as there:
-            yield [here, there]
+    with (
+        Container(control_plane, folders[0]) as one,
+        Container(control_plane, folders[1]) as other,
+        connect(one.wait_ready()) as here,
+        connect(other.wait_ready()) as there,
+    ):
+        yield [here, there]
 
 
 def test_replicas_share_what_is_stored(replicas: list[openai.OpenAI], control_plane: ControlPlane) -> None:
