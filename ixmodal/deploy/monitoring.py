@@ -33,6 +33,13 @@ def rules(spec: App) -> dict[str, Any]:
             "The server answers no scrape.",
         ),
         _alert(
+            "IxmodalModelFailed",
+            f'max by (model) ({metrics.MODEL_STATE}{{state=~"failed|unreachable"}}) == 1',
+            "1m",
+            "critical",
+            "{{ $labels.model }} can't be loaded or kept alive, or its upstream can't be reached.",
+        ),
+        _alert(
             "IxmodalEngineRestarts",
             f"increase({metrics.ENGINE_RESTARTS}[10m]) > 0",
             "0m",

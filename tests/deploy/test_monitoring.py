@@ -57,7 +57,7 @@ def test_alerts_ask_for_known_metrics_and_know_the_queue_of_the_spec() -> None:
     assert set().union(*(asked(rule["expr"]) for rule in found.values())) <= set(metrics.ALL)
     assert found["IxmodalQueueNearlyFull"]["expr"].endswith(">= 8")
     assert "at 10 more are refused" in found["IxmodalQueueNearlyFull"]["annotations"]["summary"]
-    assert rules(App(endpoint=Endpoint(max_queued=0)))["groups"][0]["rules"][2]["expr"].endswith(">= 1")
+    assert rules(App(endpoint=Endpoint(max_queued=0)))["groups"][0]["rules"][3]["expr"].endswith(">= 1")
 
 
 def test_the_parts_find_each_other() -> None:

@@ -13,6 +13,7 @@ from ixmodal.server.telemetry.account import Account, current_account
 from ixmodal.server.telemetry.histogram import Histogram
 
 _WAITS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0)
+_MAX_OUTCOMES = 100
 _ANSWERED = frozenset({"stop", "length", "tool_calls", "ok"})
 TellLate = Callable[[Account, Generation], None]
 
@@ -25,6 +26,7 @@ class Metrics:
         self.runtime = runtime
         self.requests: Counter[tuple[str, str, str]] = Counter()
         """By model, route and outcome."""
+        self._outcomes: set[str] = set()
         self.cancels: Counter[str] = Counter()
         self.overflows: Counter[str] = Counter()
         self.rate_limited: Counter[str] = Counter()
@@ -42,7 +44,7 @@ class Metrics:
 
     def count(self, account: Account) -> None:
         """A request is over."""
-        self.requests[account.model, account.route, account.outcome] += 1
+        self.requests[account.model, account.route, self._bounded(account.outcome)] += 1
         if account.outcome == "cancelled":
             self.cancels[account.model] += 1
         if account.limit:
@@ -51,6 +53,13 @@ class Metrics:
             self.overflows[account.model] += 1
         if account.is_answered:
             self.histograms[names.E2E_SECONDS].observe(account.model, account.seconds)
+
+    def _bounded(self, outcome: str) -> str:
+        """The outcome, or `other`: codes of upstreams are their own, and must not become any number of series."""
+        if outcome not in self._outcomes and len(self._outcomes) >= _MAX_OUTCOMES:
+            return "other"
+        self._outcomes.add(outcome)
+        return outcome
 
     def measure(self, model: str, generation: Generation) -> None:
         """A generation is over."""
