@@ -7,13 +7,18 @@ $(BIN)/ixmodal: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-.PHONY: serve test test-clients services check format bench fuzz ci clean
+.PHONY: serve test test-browser test-clients screenshots services check format bench fuzz ci clean
 serve: $(BIN)/ixmodal          ## serve the model that ships
 	$(BIN)/ixmodal serve
 test: $(BIN)/ixmodal           ## all tests
 	$(BIN)/python -m pytest
 test-clients:                  ## other people's clients against the server; needs Node 20 and npm
 	tests/clients/run
+test-browser: $(BIN)/ixmodal   ## the pages in Chromium; needs chromium and npm
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[browser]'
+	$(BIN)/python -m pytest tests/browser
+screenshots: $(BIN)/ixmodal    ## the pictures of docs/pages.md; needs what test-browser needs
+	$(BIN)/python -m tests.browser.screenshots
 services: $(BIN)/ixmodal       ## tests that need redis-server
 	$(BIN)/python -m pytest tests/services
 check: $(BIN)/ixmodal          ## formatting, lints, types, import contracts

@@ -36,6 +36,7 @@ const CLEAN = {
   ],
   ALLOWED_ATTR: ["href", "start", "align", "class"],
   ALLOWED_URI_REGEXP: SAFE_LINK,
+  ADD_URI_SAFE_ATTR: ["start", "align"], // their values are no addresses
   RETURN_DOM_FRAGMENT: true,
 };
 

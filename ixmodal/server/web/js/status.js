@@ -12,15 +12,11 @@ const number = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
 const ms = (seconds) => (seconds < 1 ? `${Math.round(seconds * 1000)} ms` : `${seconds.toFixed(2)} s`);
 const count = (value) => number.format(value);
 
+// The server's own names, and those it shares with vLLM.
 const HISTOGRAMS = {
-  first: ["vllm:time_to_first_token_seconds", "ixmodal:time_to_first_token_seconds", "ixmodal_time_to_first_token_seconds"],
-  between: [
-    "vllm:inter_token_latency_seconds",
-    "vllm:time_per_output_token_seconds",
-    "ixmodal:inter_token_latency_seconds",
-    "ixmodal_inter_token_latency_seconds",
-  ],
-  whole: ["vllm:e2e_request_latency_seconds", "ixmodal:e2e_request_latency_seconds", "ixmodal_e2e_request_latency_seconds"],
+  first: ["ixmodal_time_to_first_token_seconds", "vllm:time_to_first_token_seconds"],
+  between: ["ixmodal_inter_token_seconds", "vllm:inter_token_latency_seconds"],
+  whole: ["ixmodal_e2e_seconds", "vllm:e2e_request_latency_seconds"],
 };
 
 /** One figure with its line. */
