@@ -144,9 +144,7 @@ def test_colours_follow_the_system_until_some_are_chosen(
 
 
 @pytest.mark.parametrize("options", [{}, {"color_scheme": "dark"}, PHONE], ids=["desktop", "dark", "phone"])
-def test_axe_finds_nothing_serious(
-    two_models: Server, open_page: OpenPage, axe: str, options: dict[str, Any]
-) -> None:
+def test_axe_finds_nothing_serious(two_models: Server, open_page: OpenPage, axe: str, options: dict[str, Any]) -> None:
     watched = open_page(two_models, **options)
     page = watched.page
     assert serious(watched, axe) == []

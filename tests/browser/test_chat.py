@@ -24,7 +24,9 @@ def test_a_conversation_with_the_model_that_ships(demo: Server, open_page: OpenP
     watched.ask("What is the capital of France?")
     watched.says("The capital of France is Paris.")
     stats = watched.answer().locator(".stats")
-    expect(stats).to_have_text(re.compile(r"\d+ tokens · [\d.]+ tokens/s · first after [\d.]+ s · context \d+ of 1,024"))
+    expect(stats).to_have_text(
+        re.compile(r"\d+ tokens · [\d.]+ tokens/s · first after [\d.]+ s · context \d+ of 1,024")
+    )
     watched.ask("What is the capital of Italy?")
     watched.says("The capital of Italy is Rome.")
     first, second = watched.asked

@@ -32,7 +32,9 @@ def lazy() -> Iterator[Server]:
 
 
 def test_models_are_shown_loaded_and_unloaded(lazy: Server, open_page: OpenPage) -> None:
-    watched = open_page(lazy, "/status")
+    watched = open_page(lazy, ready=False)
+    watched.expected = ("/metrics",)
+    watched.open("/status")
     page = watched.page
     expect(page.locator("#server-state")).to_have_text("ok")
     warm, other = page.get_by_role("row", name="warm"), page.get_by_role("row", name="lazy")
@@ -45,7 +47,9 @@ def test_models_are_shown_loaded_and_unloaded(lazy: Server, open_page: OpenPage)
 
 
 def test_slots_and_tokens_are_shown_while_they_are_busy(lazy: Server, open_page: OpenPage) -> None:
-    watched = open_page(lazy, "/status")
+    watched = open_page(lazy, ready=False)
+    watched.expected = ("/metrics",)
+    watched.open("/status")
     body = {"model": "warm", "stream": True, "messages": [{"role": "user", "content": "!forever !slow=0.02 say:x"}]}
     with httpx.stream("POST", f"{lazy.url}/v1/chat/completions", json=body, timeout=30) as answer:
         assert answer.status_code == 200

@@ -73,6 +73,7 @@ export class ModelChooser {
   async refresh() {
     clearTimeout(this.#timer);
     let isMoving = false;
+    let isRefused = false;
     try {
       this.models = await listModels({ details: false });
       this.#fill();
@@ -80,9 +81,10 @@ export class ModelChooser {
       isMoving = this.models.some((model) => MOVING.some((state) => stateOf(model).startsWith(state)));
     } catch (error) {
       this.#onError(error);
+      isRefused = error.status === 401; // until there is another key
     }
     clearTimeout(this.#timer);
-    if (!document.hidden) this.#timer = setTimeout(() => this.refresh(), isMoving ? CLOSELY_MS : SLOWLY_MS);
+    if (!document.hidden && !isRefused) this.#timer = setTimeout(() => this.refresh(), isMoving ? CLOSELY_MS : SLOWLY_MS);
   }
 
   #fill() {

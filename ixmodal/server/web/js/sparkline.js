@@ -11,7 +11,7 @@ export class Sparkline {
   #path = document.createElementNS(SVG, "path");
   #dot = document.createElementNS(SVG, "circle");
 
-  constructor(label, { capacity = 90, describe = String } = {}) {
+  constructor(label, { capacity = 60, describe = String } = {}) {
     this.label = label;
     this.capacity = capacity;
     this.describe = describe;

@@ -59,6 +59,8 @@ class Status {
     byId("key-form").addEventListener("submit", (event) => {
       event.preventDefault();
       apiKey.set(byId("api-key").value, { keep: apiKey.isKept });
+      this.refused = false;
+      this.hasMetrics = true;
       this.#lookAtModels();
     });
   }
@@ -117,6 +119,7 @@ class Status {
   }
 
   async #lookAtModels() {
+    if (this.refused) return; // until there is another key
     try {
       const models = await listModels({ details: true });
       this.refused = false;
@@ -179,7 +182,7 @@ class Status {
     } catch (error) {
       note.textContent = error.status === 404 ? "This server has no /metrics, so latencies can't be drawn." : `/metrics is not open to this page: ${error.message}`;
       note.hidden = false;
-      this.hasMetrics = error.status !== 404;
+      this.hasMetrics = ![401, 403, 404].includes(error.status); // else ask again
       byId("latency-figures").hidden = true;
       return;
     }
