@@ -11,6 +11,8 @@ import pytest
 
 from ixmodal import App, Image, SpecError, Volume, __version__
 from ixmodal.deploy.container import dockerfile, dockerignore
+from ixmodal.deploy.target import check_places
+from ixmodal.spec import State
 from tests.deploy.specs import AGENT, ALL, CUDA, SHIPPED
 from tests.support.server import ROOT
 
@@ -150,3 +152,13 @@ def test_packages_are_words_to_the_shell() -> None:
     found = stages(spec)
     assert "'a; rm -rf /'" in found["dependencies"][-1]
     assert "'b && c'" in found["base"][1]
+
+
+def test_a_spec_with_a_redis_gets_its_client_as_the_extra_names_it() -> None:
+    extra = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["redis"]
+    with_redis = App(state=State(url="redis://redis:6379/0"))
+    installed = [line for lines in stages(with_redis).values() for line in lines if f"'{extra[0]}'" in line]
+    assert installed
+    assert not any("redis" in line for lines in stages(App()).values() for line in lines)
+    with pytest.raises(SpecError, match="on Modal only"):
+        check_places(App(state=State(url="modal-dict://kept")))
