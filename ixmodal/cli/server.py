@@ -63,6 +63,15 @@ class Server:
             except (ValueError, KeyError, TypeError):
                 raise ServerError(f"{self.url}/models holds no list of models; is it an OpenAI base URL?") from None
 
+    def read(self, path: str) -> httpx.Response:
+        """What a route beside /v1 answers. A refusal for want of rights (403) is an answer too."""
+        url = self.url.removesuffix("/v1") + path
+        with self._translated():
+            response = self._client.get(url, timeout=START_TIMEOUT)
+            if response.status_code != httpx.codes.FORBIDDEN:
+                _check(response)
+            return response
+
     def chat(self, model: str, messages: Sequence[dict[str, str]]) -> Generator[Piece, None, None]:
         """Stream an answer. Closing the iterator hangs up, which ends the generation."""
         body = {"model": model, "messages": list(messages), "stream": True, "stream_options": {"include_usage": True}}
