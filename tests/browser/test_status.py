@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -68,6 +69,21 @@ def test_a_cold_model_is_loaded_from_the_chat(lazy: Server, open_page: OpenPage)
     watched.ask("say:awake")
     watched.says("awake")
     assert httpx.post(f"{lazy.url}/models/unload", json={"model": "lazy"}).status_code == 200
+
+
+def test_a_model_on_its_way_shows_how_far_it_is(lazy: Server, open_page: OpenPage) -> None:
+    watched = open_page(lazy, ready=False)
+    model: dict[str, Any] = {"id": "big", "object": "model", "created": 1, "owned_by": "x", "status": "pulling"}
+    run_time: dict[str, Any] = {"state": "pulling", "progress": {"bytes": 42, "total_bytes": 100, "percent": 42}}
+    page = watched.page
+    page.route(f"{lazy.url}/v1/models", lambda route: route.fulfill(json={"data": [model]}))
+    page.route(f"{lazy.url}/models", lambda route: route.fulfill(json={"data": [model | {"run_time": run_time}]}))
+    watched.open()
+    expect(page.locator("#model-state")).to_have_text("pulling 42%")
+    run_time |= {"state": "loading", "progress": None}
+    expect(page.locator("#model-state")).to_have_text("loading")
+    model["status"] = run_time["state"] = "ready"
+    expect(page.locator("#model-state")).to_have_text("ready")
 
 
 def test_latencies_are_what_came_since_the_last_look(lazy: Server, open_page: OpenPage) -> None:
