@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 
 from ixmodal import App, Scaling
-from ixmodal.deploy import metrics
 from ixmodal.deploy.kubernetes import manifests
 from ixmodal.deploy.kubernetes.autoscaling import (
     autoscaler,
@@ -15,11 +14,12 @@ from ixmodal.deploy.kubernetes.autoscaling import (
     scaled_object,
 )
 from ixmodal.deploy.kubernetes.workload import deployment
+from ixmodal.server.telemetry import names
 from tests.deploy.specs import CUDA, SHIPPED
 
 
 def test_the_question_is_how_many_requests_there_are() -> None:
-    assert set(re.findall(r"ixmodal_\w+", demand(SHIPPED, ""))) == {metrics.RUNNING, metrics.WAITING}
+    assert set(re.findall(r"ixmodal_\w+", demand(SHIPPED, ""))) == {names.RUNNING, names.WAITING}
     assert demand(CUDA, "").endswith("> bool 0) * 8")  # two spare replicas of four requests, while any is asked
 
 
