@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -43,6 +44,7 @@ from ixmodal.server.store import Store, choose_store
 from ixmodal.server.telemetry.access_log import AccessLog
 from ixmodal.server.telemetry.metrics import Metrics
 from ixmodal.server.telemetry.middleware import AccountMiddleware, Teller
+from ixmodal.server.telemetry.tracing import open_tracing
 from ixmodal.server.turns import run_turn
 from ixmodal.server.upstream.forward import SERVED_BY, with_upstreams
 from ixmodal.spec import App
@@ -88,7 +90,7 @@ def create_app(runtime: Runtime, store: Store | None = None) -> Starlette:
 
     Raises:
         SpecError: the spec declares API keys that are not where it says, tools that can't be imported, routes that are
-            built in, or a Redis without its client being installed.
+            built in, or a Redis without its client being installed; or the environment asks for unknown traces.
     """
     state = runtime.spec.state
     keys = KeyRing(runtime.spec)
@@ -110,6 +112,8 @@ def create_app(runtime: Runtime, store: Store | None = None) -> Starlette:
     drain = Drain(runtime, lambda: service.running, close)
     access_log = AccessLog()
     metrics = Metrics(runtime, access_log.late)
+    tracing = open_tracing()
+    tellers: list[Teller] = [metrics.count, access_log, *([tracing] if tracing else [])]
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -118,11 +122,13 @@ def create_app(runtime: Runtime, store: Store | None = None) -> Starlette:
         yield
         await drain.run()
         await limiter.close()
+        if tracing:
+            await asyncio.to_thread(tracing.close)
 
     routes = routes_of(runtime.spec)
     app = Starlette(
         routes=routes,
-        middleware=_middleware(runtime.spec, keys, limiter, drain, [metrics.count, access_log]),
+        middleware=_middleware(runtime.spec, keys, limiter, drain, tellers),
         exception_handlers={IxmodalError: handle, HTTPError: handle, HTTPException: handle, Exception: handle},
         lifespan=lifespan,
     )

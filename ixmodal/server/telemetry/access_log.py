@@ -13,7 +13,7 @@ FIELDS = "ixmodal_fields"
 """The attribute of a log record that holds its fields."""
 CLIENT_GONE = 499
 """The status of a request whose client hung up before there was one, as nginx writes it."""
-_PROBES = frozenset({"/health", "/healthz", "/readyz", "/metrics"})
+PROBES = frozenset({"/health", "/healthz", "/readyz", "/metrics"})
 _MAX_PATH = 128
 logger = logging.getLogger(NAME)
 
@@ -23,7 +23,7 @@ class AccessLog:
 
     def __call__(self, account: Account) -> None:
         """Log a request that is over."""
-        quiet = account.route in _PROBES and account.outcome == "ok"
+        quiet = account.route in PROBES and account.outcome == "ok"
         level = logging.DEBUG if quiet else logging.INFO
         if logger.isEnabledFor(level):
             logger.log(level, _Line(account), extra={FIELDS: fields_of(account)})
