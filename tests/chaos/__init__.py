@@ -1,0 +1,1 @@
+"""Faults made on purpose under load: `python -m tests.chaos`, or `make chaos`, prints what became of every request."""
