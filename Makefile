@@ -7,7 +7,7 @@ $(BIN)/ixmodal: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-.PHONY: serve test test-browser test-clients screenshots services check format bench fuzz ci clean
+.PHONY: serve test test-browser test-clients screenshots services check format bench fuzz chaos soak ci clean
 serve: $(BIN)/ixmodal          ## serve the model that ships
 	$(BIN)/ixmodal serve
 test: $(BIN)/ixmodal           ## all tests
@@ -33,6 +33,10 @@ bench: $(BIN)/ixmodal          ## decode through HTTP against the bare library
 	$(BIN)/python -m bench.decode
 fuzz: $(BIN)/ixmodal           ## 10,000 generated requests to a real server
 	$(BIN)/python -m tests.fuzz --cases 10000
+chaos: $(BIN)/ixmodal          ## every fault for a minute; needs Debian's libfaketime
+	$(BIN)/python -m tests.chaos
+soak: $(BIN)/ixmodal           ## 20,000 requests: no growth of memory or descriptors
+	$(BIN)/python -m tests.chaos.soak
 ci:                            ## what CI runs, in a clean copy
 	.ci/run
 clean:

@@ -22,7 +22,7 @@ from starlette.applications import Starlette
 from ixmodal.errors import IxmodalError
 from ixmodal.runtime import Runtime
 from ixmodal.server.app import create_app
-from ixmodal.server.connection import bounded
+from ixmodal.server.connection import bounded, raise_descriptor_limit
 from ixmodal.server.signals import handle_signals
 from ixmodal.server.telemetry.logs import configure_logging, take_over_uvicorns
 from ixmodal.spec.sources import load_spec
@@ -31,6 +31,7 @@ from ixmodal.spec.sources import load_spec
 def _build() -> Starlette:
     text = logging.StreamHandler()
     text.setFormatter(logging.Formatter("%(levelname)s:     %(message)s"))
+    raise_descriptor_limit()
     try:
         configure_logging(text, access=take_over_uvicorns())
         runtime = Runtime(load_spec())

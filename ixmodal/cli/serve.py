@@ -19,7 +19,7 @@ from ixmodal.cli.terminal import Spec, console, errors, failure
 from ixmodal.errors import IxmodalError
 from ixmodal.runtime import Runtime
 from ixmodal.server.app import create_app
-from ixmodal.server.connection import bounded
+from ixmodal.server.connection import bounded, raise_descriptor_limit
 from ixmodal.server.keyring import KeyRing
 from ixmodal.server.signals import handle_signals
 from ixmodal.server.telemetry.logs import configure_logging
@@ -37,6 +37,7 @@ def serve(
     """Serve a spec, or the model that ships, until interrupted."""
     text = RichHandler(console=errors, show_path=False) if errors.is_terminal else logging.StreamHandler()
     text.setFormatter(logging.Formatter("%(message)s"))
+    raise_descriptor_limit()
     try:
         configure_logging(text, access=access_log)
         runtime = Runtime(load_spec(spec))

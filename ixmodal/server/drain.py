@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
+from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ixmodal.errors import ServerStoppingError
@@ -82,6 +83,8 @@ class Drain:
         async def noted(message: Message) -> None:
             nonlocal begun
             begun = True
+            if message["type"] == "http.response.start" and self._runtime.draining:
+                MutableHeaders(raw=message.setdefault("headers", []))["connection"] = "close"
             await send(message)
 
         task = asyncio.current_task()

@@ -90,7 +90,8 @@ class GuardMiddleware:
                 body = await self._read(scope, receive)
         except TimeoutError:
             message = f"The body did not arrive within {self._limits.body_timeout:g} seconds."
-            await HTTPError(408, message, code="body_timeout").response()(scope, receive, send)
+            error = HTTPError(408, message, code="body_timeout", headers={"connection": "close"})
+            await error.response()(scope, receive, send)
             return
         except HTTPError as error:
             await error.response()(scope, receive, send)

@@ -22,6 +22,8 @@ from starlette.applications import Starlette
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _SAME_STOP = 0.25
 """Seconds in which several signals are one: a terminal and a parent process may both send theirs."""
+_LATECOMERS = 0.3
+"""Seconds between the end of the port and that of the connections: who connected last is told that the server stops."""
 CLOSING = 2
 """Seconds that uvicorn waits for connections after the drain: what is left of them is a client that does not read."""
 
@@ -73,6 +75,9 @@ class StopSignals:
         try:
             await self._app.state.drain.run()
         finally:
+            for listener in getattr(self._server, "servers", ()):  # there are none yet if it was just starting
+                listener.close()
+            await asyncio.sleep(_LATECOMERS)
             given = self._server.config.timeout_graceful_shutdown
             self._server.config.timeout_graceful_shutdown = CLOSING if given is None else min(given, CLOSING)
             self._server.should_exit = True

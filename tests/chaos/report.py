@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 import psutil
@@ -14,7 +14,9 @@ from tests.support.server import Server, wait_for
 _ALLOWED_MEMORY = 8 * 1024 * 1024
 """Bytes that a server may have grown by in one scenario: buffers and caches that a first error fills."""
 _ALLOWED_DESCRIPTORS = 2
-HEAD = "| fault | times | sent | completed | refused | failed honestly | LOST | engine restarts | server RSS MiB | fds |"
+HEAD = (
+    "| fault | times | sent | completed | refused | failed honestly | LOST | engine restarts | server RSS MiB | fds |"
+)
 
 
 @dataclass
@@ -84,10 +86,8 @@ def measured(row: Row, server: Server) -> Iterator[None]:
         return
     wait_for(lambda: is_idle(server), 60, lambda: server.log[-2000:])
     wanted = row.before.descriptors + _ALLOWED_DESCRIPTORS
-    try:
+    with suppress(AssertionError):  # the check says so
         wait_for(lambda: Usage.of(server).descriptors <= wanted, 10)
-    except AssertionError:
-        pass  # the check says so
     row.after = Usage.of(server)
     row.restarts = server.health()["restarts"]
     if "Traceback" in server.log:

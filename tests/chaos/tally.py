@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-_REFUSALS = {"server_busy", "model_not_ready", "server_stopping"}
+_REFUSALS = {"server_busy", "model_not_ready", "server_stopping", "too_many_connections"}
 
 
 class Outcome(StrEnum):

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import resource
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import httpx
 import psutil
 import pytest
 
+from ixmodal.server.connection import raise_descriptor_limit
 from tests.support.server import DEMO, SCRIPTED, Server, serve, wait_for
 
 LIMITS = {"header_timeout": 1, "max_header_bytes": 4096}
@@ -152,3 +154,40 @@ def test_the_entry_points_use_it() -> None:
         with serve(arguments, environ) as server, connected(server) as connection:
             connection.sendall(b"GET / HTTP/1.1\r\n")
             assert b" 408 " in rest(connection)
+
+
+@contextmanager
+def narrow() -> Iterator[Server]:
+    """A server with 72 file descriptors, of which connections take 36."""
+    with serve((*SCRIPTED, *CONNECTION), {"IXMODAL_SPEC": '{"models": [{"id": "demo"}]}'}) as server:
+        psutil.Process(server.process.pid).rlimit(resource.RLIMIT_NOFILE, (72, 72))
+        yield server
+
+
+def test_who_says_nothing_makes_room_for_who_speaks() -> None:
+    with narrow() as server, ExitStack() as held:
+        silent = [held.enter_context(connected(server)) for _ in range(50)]
+        assert httpx.get(f"{server.url}/v1/models").status_code == 200
+        assert rest(silent[0]) == b""
+
+
+def test_who_comes_on_top_is_told_to_wait() -> None:
+    half = b"POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n{"
+    with narrow() as server, ExitStack() as held:
+        for _ in range(40):
+            held.enter_context(connected(server)).sendall(half)
+        wait_for(lambda: httpx.get(f"{server.url}/v1/models").status_code == 503, 10)
+        refused = httpx.get(f"{server.url}/v1/models")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "too_many_connections")
+        assert (refused.headers["retry-after"], refused.headers["connection"]) == ("1", "close")
+        assert httpx.get(f"{server.url}/healthz").status_code == 200
+
+
+def test_the_process_takes_the_descriptors_that_it_may_have() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
+        raise_descriptor_limit()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (min(before[1], 65_536), before[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

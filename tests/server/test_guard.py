@@ -77,6 +77,7 @@ def test_a_body_that_does_not_come_is_408(tight: Server) -> None:
     began = time.monotonic()
     answer = raw(tight, "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 100", b'{"model"')
     assert b" 408 " in answer
+    assert b"connection: close" in answer
     assert time.monotonic() - began < 4
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from starlette.applications import Starlette
 
 from ixmodal.engine.messages import Load
@@ -17,7 +19,7 @@ async def find_scripted(model: Model, _spec: App, _progress: Progress) -> Load:
     """An engine that follows its script; the model's `chat_template` and sizes are honoured."""
     return Load(
         backend="scripted",
-        path="scripted",
+        path=os.environ.get("TEST_ENGINE", "scripted"),
         slots=model.slots,
         batch_size=model.batch_size,
         threads=1,

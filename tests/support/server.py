@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +42,12 @@ class Server:
 
     def engines(self) -> list[psutil.Process]:
         """The engine processes below this server."""
-        children = psutil.Process(self.process.pid).children(recursive=True)
-        return [child for child in children if "ixmodal.engine.worker" in " ".join(child.cmdline())]
+        found = []
+        for child in psutil.Process(self.process.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):  # it ended just now
+                if "ixmodal.engine.worker" in " ".join(child.cmdline()):
+                    found.append(child)
+        return found
 
     def wait_ready(self) -> None:
         """Wait until `/readyz` says so; fails with the log if the process ends or takes too long."""
