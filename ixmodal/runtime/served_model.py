@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING
 
 from ixmodal.engine.client import EngineClient
 from ixmodal.engine.supervisor import EngineState
-from ixmodal.errors import EngineNotReadyError, InsufficientMemoryError, InvalidRequestError, IxmodalError
+from ixmodal.errors import (
+    EngineNotReadyError,
+    InsufficientMemoryError,
+    InvalidRequestError,
+    IxmodalError,
+    ServerStoppingError,
+)
 from ixmodal.models.memory import Need
 from ixmodal.runtime.engines import FindLoad
 from ixmodal.runtime.events import ModelNews, NewsDesk, Progress
@@ -63,6 +69,7 @@ class ServedModel:
         self._told = 0.0
         self._failed_at = 0.0
         self._dismissed = False
+        self._stopped = False
         self._loading: asyncio.Task[None] | None = None
         self._pulling = asyncio.Event()
 
@@ -171,7 +178,8 @@ class ServedModel:
         self._tell()
 
     async def stop(self) -> None:
-        """End everything for good."""
+        """End everything for good: a request that still waits wakes no engine."""
+        self._stopped = True
         await self.unload()
         if self.upstream:
             await self.upstream.close()
@@ -216,6 +224,8 @@ class ServedModel:
 
     async def _wake(self) -> None:
         """For a request that finds no engine: load one, unless somebody wanted it gone."""
+        if self._stopped:
+            raise ServerStoppingError
         if self._dismissed:
             raise EngineNotReadyError(f"The model {self.model.id} was unloaded; an admin can load it again.")
         task = self.begin_load()
@@ -227,6 +237,8 @@ class ServedModel:
             await asyncio.shield(task)
         except asyncio.CancelledError:
             if task.cancelled():
+                if self._stopped:
+                    raise ServerStoppingError from None
                 raise EngineNotReadyError(f"The model {self.model.id} was unloaded. Please retry later.") from None
             raise
         except EngineNotReadyError:

@@ -82,7 +82,7 @@ def hangs(seconds: float) -> Row:
 def is_stopped(seconds: float) -> Row:
     """The shipped model's engine is stopped, as a debugger or a frozen machine would."""
     row = Row("SIGSTOP of the shipped model's engine")
-    with serve(DEMO, spec_of(progress_timeout=0.7)) as server:
+    with serve(DEMO, spec_of(progress_timeout=0.7, load_timeout=5)) as server:
         warm_up(server, real)
         with measured(row, server):
             with Load(server, real, clients=6) as load:
