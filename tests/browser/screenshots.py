@@ -15,7 +15,7 @@ from tests.browser.watched import FLAGS, WatchedPage
 from tests.support.server import DEMO, ROOT, SCRIPTED, Server, serve
 
 FOLDER = Path(ROOT, "docs", "images")
-SIZE = {"width": 1200, "height": 760}
+SIZE = {"width": 1200, "height": 800}
 PHONE: dict[str, Any] = {"viewport": {"width": 360, "height": 740}, "is_mobile": True, "has_touch": True}
 ANSWER = """The first ten numbers of Fibonacci's sequence, each the sum of the **two before it**:
 

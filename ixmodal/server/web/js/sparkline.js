@@ -49,7 +49,8 @@ export class Sparkline {
         return;
       }
       const [x, y] = place(value, index);
-      path += `${last ? "L" : "M"}${x.toFixed(1)} ${y.toFixed(1)}`;
+      const spot = `${x.toFixed(1)} ${y.toFixed(1)}`;
+      path += last ? `L${spot}` : `M${spot}L${spot}`; // a value between two gaps is a dot
       last = [x, y];
     });
     this.#path.setAttribute("d", path);
