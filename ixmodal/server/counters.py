@@ -21,6 +21,8 @@ SHARED_TIMEOUT = 0.5
 """Seconds that Redis may take to answer."""
 SHARED_RETRY = 5.0
 """Seconds during which a Redis that failed is not asked again."""
+_JUMP = 5.0
+"""Seconds by which the wall clock may be off before counts that go by it are dropped."""
 Found = TypeVar("Found")
 
 
@@ -79,9 +81,7 @@ class SharedCounters:
         Raises:
             SpecError: the client library for Redis is not installed.
         """
-        from limits.aio.storage import MemoryStorage
-
-        self._local = Counters(MemoryStorage())
+        self._local, self._clock = _local_counters(), _clock_offset()
         self._pool = _pool(url) if url else None
         self._shared = Counters(_redis(url, self._pool, prefix)) if url and self._pool else None
         self._down_until = 0.0
@@ -98,6 +98,9 @@ class SharedCounters:
             else:
                 self._note_up()
                 return found
+        if abs(_clock_offset() - self._clock) > _JUMP:  # windows that end in an hour, or in the past, mean nothing
+            logger.warning("the clock was set: rate limits begin anew")
+            self._local, self._clock = _local_counters(), _clock_offset()
         return await question(self._local)
 
     async def close(self) -> None:
@@ -116,6 +119,17 @@ class SharedCounters:
         if self._is_down:
             logger.info("Redis answers again: rate limits are shared")
         self._is_down = False
+
+
+def _local_counters() -> Counters:
+    from limits.aio.storage import MemoryStorage
+
+    return Counters(MemoryStorage())
+
+
+def _clock_offset() -> float:
+    """Changes only when somebody sets the wall clock, by which the library counts."""
+    return time.time() - time.monotonic()
 
 
 def _pool(url: str) -> ConnectionPool:
