@@ -7,7 +7,7 @@ $(BIN)/ixmodal: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-.PHONY: serve test test-browser test-clients screenshots services check format bench fuzz chaos soak ci clean
+.PHONY: serve test test-browser test-clients screenshots services llama-cpp check format bench fuzz chaos soak ci clean
 serve: $(BIN)/ixmodal          ## serve the model that ships
 	$(BIN)/ixmodal serve
 test: $(BIN)/ixmodal           ## all tests
@@ -21,6 +21,9 @@ screenshots: $(BIN)/ixmodal    ## the pictures of docs/pages.md; needs what test
 	$(BIN)/python -m tests.browser.screenshots
 services: $(BIN)/ixmodal       ## tests that need redis-server
 	$(BIN)/python -m pytest tests/services
+llama-cpp: $(BIN)/ixmodal      ## tests of the llama.cpp engine, which is compiled first: minutes
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,llama-cpp]'
+	$(BIN)/python -m pytest tests/llama_cpp
 check: $(BIN)/ixmodal          ## formatting, lints, types, import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .

@@ -6,7 +6,11 @@ import importlib
 
 from ixmodal.backends.base import Backend, LoadParams
 
-_BACKENDS = {"ctransformers": "CtransformersBackend", "scripted": "ScriptedBackend"}
+_BACKENDS = {
+    "ctransformers": "CtransformersBackend",
+    "llama_cpp": "LlamaCppBackend",
+    "scripted": "ScriptedBackend",
+}
 
 
 def load_backend(name: str, params: LoadParams) -> Backend:

@@ -116,8 +116,21 @@ def check_places(spec: App) -> None:
     state = spec.state.path
     if state and state.startswith("/") and not any(PurePosixPath(state).is_relative_to(p) for p in (HOME, TEMPORARY)):
         problems.append(f"state.path: {state} can't be written in a container; write a path below {HOME}, or none")
+    problems += missing_engines(spec)
     if problems:
         raise SpecError("the spec", problems)
+
+
+def missing_engines(spec: App) -> list[str]:
+    """A problem for each model whose engine is not in the image: no wheel of llama.cpp's is published, it is compiled."""
+    if any(package.replace("_", "-").startswith("llama-cpp-python") for package in spec.image.packages):
+        return []
+    return [
+        f'models.{index}.engine: llama_cpp is not in the image; add "llama-cpp-python" to image.packages, and '
+        '"build-essential" and "cmake", which compile it, to image.system_packages'
+        for index, model in enumerate(spec.models)
+        if model.engine == "llama_cpp"
+    ]
 
 
 def _overlap(one: str, other: str) -> bool:

@@ -20,10 +20,15 @@ class Embedding:
         self._pooling = pooling
         self._sum: np.ndarray[tuple[int], np.dtype[np.float64]] | None = None
 
-    def next_chunk(self, batch_size: int) -> Chunk:
-        """The next tokens to evaluate: one at a time where every hidden state counts."""
-        size = 1 if self._pooling is Pooling.MEAN else batch_size
-        return Chunk(self.slot.index, self._pending[:size], len(self.slot.tokens))
+    @property
+    def pending_tokens(self) -> int:
+        """Tokens that the next chunk could hold: one where every hidden state counts."""
+        return 1 if self._pooling is Pooling.MEAN else len(self._pending)
+
+    def next_chunk(self, size: int) -> Chunk:
+        """The next tokens to evaluate, up to `size`."""
+        size = min(size, self.pending_tokens)
+        return Chunk(self.slot.index, self._pending[:size], len(self.slot.tokens), embeds=True)
 
     def advance(self, chunk: Chunk) -> bool:
         """Note that `chunk` is in the cache. True if nothing is pending."""

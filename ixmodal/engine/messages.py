@@ -29,6 +29,8 @@ class Load(msgspec.Struct, frozen=True, tag="load"):
     gpu_layers: int = 0
     mmap: bool = True
     mlock: bool = False
+    flash_attention: bool | None = None
+    cache_type: str = "f16"
     chat_template: str | None = None
     template_timeout: float = 2.0
     warm_up: bool = True

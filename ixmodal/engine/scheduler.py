@@ -1,4 +1,4 @@
-"""The engine's loop: frames in, one forward for each running sequence in turn, frames out."""
+"""The engine's loop: frames in, one forward for the next running sequences in turn, frames out."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from ixmodal.backends.base import Backend
+from ixmodal.engine.budget import share
 from ixmodal.engine.channel import Channel
 from ixmodal.engine.embedding import Embedding
 from ixmodal.engine.messages import (
@@ -44,7 +45,7 @@ class Scheduler:
     def __init__(self, channel: Channel, backend: Backend, load: Load) -> None:
         self._channel = channel
         self._backend = backend
-        self._batch_size = load.batch_size
+        self._budget = max(load.batch_size, backend.max_chunks)
         self._encoder = PromptEncoder(backend, load.chat_template, load.template_timeout)
         self._slots = Slots(backend.slots)
         self._thinks = thinks(self._encoder.template_source)
@@ -151,12 +152,13 @@ class Scheduler:
                 return
 
     def _step(self) -> None:
-        """Give the next sequences in turn one forward."""
+        """Give the next sequences in turn one forward, of `batch_size` tokens together."""
         count = min(len(self._running), self._backend.max_chunks)
         turn = [self._running.popleft() for _ in range(count)]
         if not turn:
             return
-        chunks = [sequence.next_chunk(self._batch_size) for sequence in turn]
+        sizes = share([sequence.pending_tokens for sequence in turn], self._budget)
+        chunks = [sequence.next_chunk(size) for sequence, size in zip(turn, sizes, strict=True)]
         try:
             self._backend.forward(chunks)
         except EngineError as error:

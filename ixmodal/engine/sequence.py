@@ -79,10 +79,15 @@ class Sequence:
         """Those of the prompt's tokens so far."""
         return tuple(self._prompt_logprobs)
 
-    def next_chunk(self, batch_size: int) -> Chunk:
-        """The next tokens to evaluate: one while decoding, up to `batch_size` of the prompt."""
+    @property
+    def pending_tokens(self) -> int:
+        """Tokens that the next chunk could hold."""
         # The library keeps the logits of a chunk's last token only: to see them all, tokens go one by one.
-        size = 1 if self.reads_prompt else batch_size
+        return 1 if self.reads_prompt else len(self._pending)
+
+    def next_chunk(self, size: int) -> Chunk:
+        """The next tokens to evaluate: one while decoding, up to `size` of the prompt."""
+        size = min(size, self.pending_tokens)
         return Chunk(self.slot.index, self._pending[:size], len(self.slot.tokens))
 
     def advance(self, chunk: Chunk) -> bool:

@@ -31,6 +31,8 @@ def _load(channel: Channel, load: Load) -> Scheduler:
         gpu_layers=load.gpu_layers,
         mmap=load.mmap,
         mlock=load.mlock,
+        flash_attention=load.flash_attention,
+        cache_type=load.cache_type,
     )
     backend = load_backend(load.backend, params)
     if load.warm_up:

@@ -40,7 +40,25 @@ GGML_BLOCKS: dict[int, tuple[str, int, int]] = {
     13: ("Q5_K", 256, 176),
     14: ("Q6_K", 256, 210),
 }
-"""Tensor types that the engine loads: id -> (name, weights in a block, bytes of a block)."""
+"""Tensor types that ctransformers loads: id -> (name, weights in a block, bytes of a block)."""
+
+MODERN_BLOCKS: dict[int, tuple[str, int, int]] = GGML_BLOCKS | {
+    16: ("IQ2_XXS", 256, 66),
+    17: ("IQ2_XS", 256, 74),
+    18: ("IQ3_XXS", 256, 98),
+    19: ("IQ1_S", 256, 50),
+    20: ("IQ4_NL", 32, 18),
+    21: ("IQ3_S", 256, 110),
+    22: ("IQ2_S", 256, 82),
+    23: ("IQ4_XS", 256, 136),
+    26: ("I32", 1, 4),
+    29: ("IQ1_M", 256, 56),
+    30: ("BF16", 1, 2),
+    34: ("TQ1_0", 256, 54),
+    35: ("TQ2_0", 256, 66),
+    39: ("MXFP4", 32, 17),
+}
+"""Tensor types that llama.cpp loads besides."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +72,8 @@ class Tensor:
 
     @property
     def size(self) -> int:
-        """Bytes of its data. Raises `KeyError` for a type that is not among `GGML_BLOCKS`."""
-        _, weights, stride = GGML_BLOCKS[self.type_id]
+        """Bytes of its data. Raises `KeyError` for a type that is not among `MODERN_BLOCKS`."""
+        _, weights, stride = MODERN_BLOCKS[self.type_id]
         return math.prod(self.shape) // weights * stride
 
 
@@ -131,9 +149,9 @@ class _Reader:
         for tensor in header.tensors:
             if tensor.offset % alignment:
                 raise self.damaged(f"tensor {tensor.name} starts at a crooked offset")
-            if tensor.type_id not in GGML_BLOCKS:
+            if tensor.type_id not in MODERN_BLOCKS:
                 continue
-            weights = GGML_BLOCKS[tensor.type_id][1]
+            weights = MODERN_BLOCKS[tensor.type_id][1]
             if tensor.shape[0] % weights:
                 raise self.damaged(f"tensor {tensor.name} has rows of {tensor.shape[0]}, not a multiple of {weights}")
             end = header.data_start + tensor.offset + tensor.size

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ixmodal.errors import UnsupportedModelError, WeightsError
-from ixmodal.models.gguf import GGML_BLOCKS, MAGIC, GgufHeader, Tensor
+from ixmodal.models.gguf import MAGIC, MODERN_BLOCKS, GgufHeader, Tensor
 
 _BLOCK = 1 << 20
 _OWN = ("split.no", "split.count", "split.tensors.count")
@@ -58,7 +58,7 @@ class Union:
             if stated != (index, len(self._parts), first.version):
                 raise _odd(part, f"it says split.no {stated[0]} of {stated[1]}, not {index} of {len(self._parts)}")
             for tensor in part.tensors:
-                if tensor.type_id not in GGML_BLOCKS:
+                if tensor.type_id not in MODERN_BLOCKS:
                     raise UnsupportedModelError(
                         f"{part.path}: tensor {tensor.name} has type {tensor.type_id}, which this engine does not know"
                     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from ixmodal.errors import UnsupportedModelError, WeightsError
 from ixmodal.models import ggjt
@@ -12,8 +12,9 @@ from ixmodal.models.gguf import GGML_BLOCKS, MAGIC, GgufHeader, read_header
 from ixmodal.models.vocabulary import Vocabulary
 
 SUPPORTED_ARCHITECTURES = ("llama",)
-_MAX_VOCABULARY = 1_000_000
-_BYTE_TOKENS = frozenset(b"<0x%02X>" % value for value in range(256))
+Engine: TypeAlias = Literal["ctransformers", "llama_cpp"]
+MAX_VOCABULARY = 1_000_000
+BYTE_TOKENS = frozenset(b"<0x%02X>" % value for value in range(256))
 _F32 = 0
 
 
@@ -29,7 +30,10 @@ class Memory:
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A model file found fit to load. `context_length` is in tokens, as trained; `ggjt` is the format before GGUF."""
+    """A model file found fit to load by `engine`.
+
+    `context_length` is in tokens, as trained; `ggjt` is the format before GGUF.
+    """
 
     path: Path
     name: str
@@ -40,18 +44,17 @@ class ModelFile:
     chat_template: str | None
     memory: Memory
     format: Literal["gguf", "ggjt"] = "gguf"
+    engine: Engine = "ctransformers"
 
 
 def inspect(path: Path) -> ModelFile:
-    """Read and judge a model file before native code sees it.
+    """Read a model file and judge it for ctransformers, before native code sees it.
 
     Raises:
         WeightsError: missing, damaged or without a vocabulary.
         UnsupportedModelError: an architecture, tokenizer or tensor type that the engine can't load.
     """
-    if not path.is_file():
-        raise WeightsError(f"{path} does not exist; check the model's source, or run `ixmodal pull`")
-    if _start(path) == ggjt.MAGIC:
+    if start_of(path) == ggjt.MAGIC:
         return _inspect_ggjt(path)
     return _inspect_gguf(path)
 
@@ -64,7 +67,10 @@ def check_magic(start: bytes, name: str) -> None:
         raise WeightsError(f"{name} is not a GGUF file: it starts with {start[:16]!r}; correct the source")
 
 
-def _start(path: Path) -> bytes:
+def start_of(path: Path) -> bytes:
+    """The first four bytes of a file that may hold a model. Raises `WeightsError` for any other."""
+    if not path.is_file():
+        raise WeightsError(f"{path} does not exist; check the model's source, or run `ixmodal pull`")
     try:
         with path.open("rb") as file:
             start = file.read(16)
@@ -106,8 +112,8 @@ def _inspect_gguf(path: Path) -> ModelFile:
         path=path,
         name=header.text("general.name") or path.stem,
         architecture=architecture,
-        context_length=_positive(header, f"{architecture}.context_length"),
-        embedding_length=_positive(header, f"{architecture}.embedding_length"),
+        context_length=positive(header, f"{architecture}.context_length"),
+        embedding_length=positive(header, f"{architecture}.embedding_length"),
         vocabulary=_vocabulary(header),
         chat_template=header.text("tokenizer.chat_template"),
         memory=_memory(header),
@@ -127,8 +133,8 @@ def check_architecture(header: GgufHeader) -> str:
 
 
 def _memory(header: GgufHeader) -> Memory:
-    width, blocks = _positive(header, "llama.embedding_length"), _positive(header, "llama.block_count")
-    heads = _positive(header, "llama.attention.head_count")
+    width, blocks = positive(header, "llama.embedding_length"), positive(header, "llama.block_count")
+    heads = positive(header, "llama.attention.head_count")
     narrow = width // heads * (header.integer("llama.attention.head_count_kv") or heads)
     return Memory(header.file_size - header.data_start, _cache_per_token(blocks, narrow), blocks, heads)
 
@@ -151,8 +157,8 @@ def _check_tensors(header: GgufHeader) -> None:
 
 
 def _check_shapes(header: GgufHeader, shapes: dict[str, tuple[int, ...]]) -> None:
-    width, blocks = _positive(header, "llama.embedding_length"), _positive(header, "llama.block_count")
-    heads = _positive(header, "llama.attention.head_count")
+    width, blocks = positive(header, "llama.embedding_length"), positive(header, "llama.block_count")
+    heads = positive(header, "llama.attention.head_count")
     shared_by = header.integer("llama.attention.head_count_kv", heads)
     tokens = header.metadata.get("tokenizer.ggml.tokens")
     rows = len(tokens) if isinstance(tokens, list) else 0
@@ -178,25 +184,26 @@ def _vocabulary(header: GgufHeader) -> Vocabulary:
     texts, types = header.metadata.get("tokenizer.ggml.tokens"), header.metadata.get("tokenizer.ggml.token_type")
     if not isinstance(texts, list) or not all(isinstance(text, bytes) for text in texts):
         raise WeightsError(f"{header.path} holds no list of tokens")
-    if not isinstance(types, tuple) or len(types) != len(texts) or not 256 < len(texts) < _MAX_VOCABULARY:
+    if not isinstance(types, tuple) or len(types) != len(texts) or not 256 < len(texts) < MAX_VOCABULARY:
         raise WeightsError(f"{header.path}: the token types don't match its {len(texts)} tokens")
     scores = header.metadata.get("tokenizer.ggml.scores")
     if not isinstance(scores, tuple) or len(scores) != len(texts):
         raise WeightsError(f"{header.path}: the token scores don't match its {len(texts)} tokens")
-    if _BYTE_TOKENS - set(texts):
+    if BYTE_TOKENS - set(texts):
         raise UnsupportedModelError(f"{header.path}: the vocabulary lacks byte tokens; this engine needs all 256")
     for other in ("unknown", "seperator", "padding"):  # the format's own spelling
-        _token_id(header, other, len(texts), 0)
+        token_id(header, other, len(texts), 0)
     return Vocabulary(
         texts,
         types,
-        bos_id=_token_id(header, "bos", len(texts), 1),
-        eos_id=_token_id(header, "eos", len(texts), 2),
+        bos_id=token_id(header, "bos", len(texts), 1),
+        eos_id=token_id(header, "eos", len(texts), 2),
         add_bos=bool(header.metadata.get("tokenizer.ggml.add_bos_token", True)),
     )
 
 
-def _token_id(header: GgufHeader, which: str, size: int, default: int) -> int | None:
+def token_id(header: GgufHeader, which: str, size: int, default: int | None) -> int | None:
+    """A special token's id; None where there is none. Raises `WeightsError` if it is not in the vocabulary."""
     token = header.integer(f"tokenizer.ggml.{which}_token_id", default)
     if token is None or token == 0xFFFFFFFF:
         return None
@@ -205,7 +212,8 @@ def _token_id(header: GgufHeader, which: str, size: int, default: int) -> int | 
     return token
 
 
-def _positive(header: GgufHeader, key: str) -> int:
+def positive(header: GgufHeader, key: str) -> int:
+    """A number greater than zero from the metadata. Raises `WeightsError` without one."""
     number = header.integer(key)
     if not number or number < 0:
         raise WeightsError(f"{header.path} says no usable {key}")

@@ -10,6 +10,12 @@ _SCORE_BYTES = 4
 """Of a score, in the library's work space: one for each token of a batch, of the context, and each head."""
 
 
+_CACHE_STEP = 256
+"""Tokens to whose multiple llama.cpp rounds a slot's context."""
+_CACHE_SHARES = {"f16": 1.0, "q8_0": 34 / 64, "q4_0": 18 / 64}
+"""Bytes of the cache's types, as shares of those of 16-bit floats: blocks of 32 take 34 and 18 bytes."""
+
+
 @dataclass(frozen=True)
 class Need:
     """Bytes that a loaded model takes in the machine's memory and, where layers are offloaded, in the GPU's."""
@@ -22,20 +28,31 @@ class Need:
 
 
 def need_of(
-    found: ModelFile, *, slots: int, context_length: int | None, batch_size: int, gpu_layers: int, mmap: bool
+    found: ModelFile,
+    *,
+    slots: int,
+    context_length: int | None,
+    batch_size: int,
+    gpu_layers: int,
+    mmap: bool,
+    cache_type: str = "f16",
 ) -> Need:
     """What a model takes. `gpu_layers` beyond what there are means all.
 
     Every slot has a context of its own: keys and values of 16 bits for each token, and work space for the scores of
     one batch. A file that is mapped is in memory once; otherwise, and on a GPU, each slot has its own copy.
+    llama.cpp needs one context, so weights and work space are there once.
     """
     memory, context = found.memory, context_length or found.context_length
-    cache = memory.cache_per_token * context * slots
-    work = min(batch_size, 512) * context * memory.heads * _SCORE_BYTES * slots
+    copies = slots
+    if found.engine == "llama_cpp":
+        context, copies = -(-context // _CACHE_STEP) * _CACHE_STEP, 1
+    cache = int(memory.cache_per_token * _CACHE_SHARES[cache_type]) * context * slots
+    work = min(batch_size, 512) * context * memory.heads * _SCORE_BYTES * copies
     layers = min(gpu_layers, memory.blocks + 3)
     share = min(1.0, layers / memory.blocks)
-    host = int(memory.weights * (1 - share)) * (1 if mmap else slots)
-    gpu = int(memory.weights * share) * slots
+    host = int(memory.weights * (1 - share)) * (1 if mmap else copies)
+    gpu = int(memory.weights * share) * copies
     if layers > memory.blocks + 2:  # the library offloads the cache last
         gpu += cache + work
     else:

@@ -34,13 +34,19 @@ class TokenType(IntEnum):
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Tokens by id: `texts` as stored, `types` as `TokenType` numbers, both of one length."""
+    """Tokens by id: `texts` as bytes, `types` as `TokenType` numbers, both of one length.
+
+    SentencePiece texts are as stored, with a visible space; those of a `byte_level` vocabulary are real bytes.
+    `turn_end_ids` are tokens that the file names as ends of a turn or a message, besides `eos_id`.
+    """
 
     texts: Sequence[bytes]
     types: Sequence[int]
     bos_id: int | None
     eos_id: int | None
     add_bos: bool = True
+    byte_level: bool = False
+    turn_end_ids: frozenset[int] = frozenset()
     _pieces: dict[int, bytes] = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
@@ -61,7 +67,7 @@ class Vocabulary:
             return "\u2047".encode()
         if kind == TokenType.BYTE and (match := _BYTE_TOKEN.fullmatch(text)):
             return bytes([int(match[1], 16)])
-        return text.replace(SPACE, b" ")
+        return text if self.byte_level else text.replace(SPACE, b" ")
 
     @cached_property
     def control_ids(self) -> dict[str, int]:
@@ -81,7 +87,7 @@ class Vocabulary:
     def end_ids(self) -> frozenset[int]:
         """Tokens that end an answer: the file's end-of-sequence token and the known ends of a turn."""
         known = {i for text, i in self.control_ids.items() if text.encode() in _END_TEXTS}
-        return frozenset(known | ({self.eos_id} if self.eos_id is not None else set()))
+        return frozenset(known | self.turn_end_ids | ({self.eos_id} if self.eos_id is not None else set()))
 
     @cached_property
     def infill_ids(self) -> tuple[int, int, int] | None:

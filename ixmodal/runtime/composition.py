@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from ixmodal.errors import InsufficientMemoryError, InvalidRequestError, IxmodalError, ModelNotFoundError
-from ixmodal.models.inspect import inspect
+from ixmodal.models.engines import judge
 from ixmodal.runtime.engines import FindLoad, find_load
 from ixmodal.runtime.events import NewsDesk
 from ixmodal.runtime.memory import MIB, MemoryGauge
@@ -53,7 +53,7 @@ class Runtime:
         for model in self.spec.local_models:
             path = locate(model, directory)
             if path is not None:
-                inspect(path)
+                judge(path, model.engine)
                 verify(model, path)
 
     @property

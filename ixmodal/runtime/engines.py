@@ -9,6 +9,7 @@ from pathlib import Path
 from ixmodal.backends.cpu import default_threads
 from ixmodal.daemon_thread import in_daemon_thread
 from ixmodal.engine.messages import Load
+from ixmodal.models.engines import judge
 from ixmodal.spec import App, Model
 from ixmodal.weights import fetch, weights_directory
 
@@ -20,11 +21,11 @@ FindLoad = Callable[[Model, App, Progress], Awaitable[Load]]
 
 
 async def find_load(model: Model, spec: App, progress: Progress) -> Load:
-    """Find or fetch a model's weights. Raises `WeightsError`."""
+    """Find or fetch a model's weights, and judge which engine loads them. Raises `WeightsError`."""
     directory = weights_directory(spec)
     fetch_it = partial(fetch, model, directory, progress, timeout=spec.limits.download_timeout)
     path = await in_daemon_thread(fetch_it, f"fetch {model.id}")
-    return _load_message(model, path, spec)
+    return await in_daemon_thread(partial(_load_message, model, path, spec), f"judge {model.id}")
 
 
 def layers_of(model: Model) -> int:
@@ -34,7 +35,7 @@ def layers_of(model: Model) -> int:
 
 def _load_message(model: Model, path: Path, spec: App) -> Load:
     return Load(
-        backend="ctransformers",
+        backend=judge(path, model.engine).engine,
         path=str(path),
         slots=model.slots,
         batch_size=model.batch_size,
@@ -43,6 +44,8 @@ def _load_message(model: Model, path: Path, spec: App) -> Load:
         gpu_layers=layers_of(model),
         mmap=model.mmap,
         mlock=model.mlock,
+        flash_attention=model.flash_attention,
+        cache_type=model.cache_type,
         chat_template=model.chat_template,
         template_timeout=spec.limits.template_timeout,
         warm_up=model.warm_up,

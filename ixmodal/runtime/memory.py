@@ -10,7 +10,7 @@ import psutil
 from ixmodal.backends.cpu import available_cores
 from ixmodal.engine.messages import Load
 from ixmodal.errors import InsufficientMemoryError, WeightsError
-from ixmodal.models.inspect import inspect
+from ixmodal.models.engines import judge
 from ixmodal.models.memory import Need, need_of
 
 MIB = 1024 * 1024
@@ -35,7 +35,7 @@ def need_for(load: Load) -> Need:
     """
     path = Path(load.path)
     try:
-        found = inspect(path) if path.is_file() else None
+        found = judge(path, "llama_cpp" if load.backend == "llama_cpp" else "ctransformers") if path.is_file() else None
     except WeightsError:
         found = None
     if found is None:
@@ -47,6 +47,7 @@ def need_for(load: Load) -> Need:
         batch_size=load.batch_size,
         gpu_layers=load.gpu_layers,
         mmap=load.mmap,
+        cache_type=load.cache_type,
     )
     return replace(need, host=need.host + _PROCESS_BYTES)
 

@@ -42,6 +42,15 @@ class Model(Declared):
     gpu_layers: int | Literal["all"] = Field(0, description="Layers to offload to the GPU, or `all`.")
     mmap: bool = Field(True, description="Map the file, so that slots share one copy of the weights in memory.")
     mlock: bool = Field(False, description="Lock the weights into memory.")
+    engine: Literal["auto", "ctransformers", "llama_cpp"] = Field(
+        "auto", description="The library that runs it; auto: ctransformers where it can, else llama_cpp."
+    )
+    flash_attention: bool | None = Field(
+        None, description="Flash attention; unset: where the library finds it of use. Needs engine = llama_cpp."
+    )
+    cache_type: Literal["f16", "q8_0", "q4_0"] = Field(
+        "f16", description="Type of keys and values in the cache. Others than f16 need engine = llama_cpp."
+    )
     chat_template: str | None = Field(
         None, max_length=65_536, description="Jinja chat template for a file that carries none, or instead of its own."
     )
@@ -92,6 +101,7 @@ class Model(Declared):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         check_alone(self)
+        self._check_engine()
         if self.load == "start" and (self.pinned or self.idle_timeout):
             name = "pinned" if self.pinned else "idle_timeout"
             raise ValueError(f'`{name}` belongs to models with load = "request"; those loaded at start stay')
@@ -108,6 +118,13 @@ class Model(Declared):
             raise ValueError("`file` is a path within the repository: no leading / and no ..")
         self._check_sums()
         return self
+
+    def _check_engine(self) -> None:
+        if self.engine != "llama_cpp" and (self.flash_attention is not None or self.cache_type != "f16"):
+            name = "cache_type" if self.flash_attention is None else "flash_attention"
+            raise ValueError(f'`{name}` is llama.cpp\'s alone; set engine = "llama_cpp" as well, or leave it out')
+        if self.flash_attention is False and self.cache_type != "f16":
+            raise ValueError(f'cache_type = "{self.cache_type}" needs flash attention; leave `flash_attention` out')
 
     def _check_sums(self) -> None:
         split = self.split

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ixmodal.errors import WeightsError
+from ixmodal.models.engines import judge_architecture
 from ixmodal.models.gguf import read_header
 from ixmodal.models.gguf_split import Union
-from ixmodal.models.inspect import check_architecture
 from ixmodal.spec import Model
 from ixmodal.weights import checksums
 from ixmodal.weights.job import Job
@@ -25,7 +25,7 @@ def download(job: Job) -> Path:
     for part in parts:
         paths.append(_pull_part(job, part, paths))
         if len(paths) == 1:
-            check_architecture(read_header(paths[0]))  # before gigabytes follow
+            judge_architecture(read_header(paths[0]), job.model.engine)  # before gigabytes follow
     sums = tuple(checksums.sum_of(path) for path in paths)
     union = _union(paths)
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ixmodal import App, Endpoint, Model, SpecError, State, Upstream, Volume
+from ixmodal import App, Endpoint, Image, Model, SpecError, State, Upstream, Volume
 from ixmodal.deploy.target import check_places, secrets, spec_text
 
 OWN = (Model("own", source="file:///models/own.gguf"),)
@@ -19,6 +19,7 @@ OWN = (Model("own", source="file:///models/own.gguf"),)
         (App(weights=Volume("w", mount="/opt/venv/lib")), r"weights\.mount"),
         (App(weights=Volume("w", mount="/etc/ixmodal")), r"weights\.mount"),
         (App(state=State(path="/data/state.db")), r"state\.path"),
+        (App(models=(Model("m", engine="llama_cpp"),)), r"models\.0\.engine"),
     ],
 )
 def test_places_that_no_container_has_are_refused(spec: App, field: str) -> None:
@@ -32,6 +33,7 @@ def test_places_that_no_container_has_are_refused(spec: App, field: str) -> None
         App(),
         App(models=OWN, weights=Volume("w", mount="/models")),
         App(state=State(path="memory")),
+        App(models=(Model("m", engine="llama_cpp"),), image=Image(packages=("llama-cpp-python==0.3.36",))),
         App(state=State(path="/var/lib/ixmodal/state.db")),
     ],
 )

@@ -68,8 +68,8 @@ def test_a_type_that_is_not_known(tmp_path: Path) -> None:
     at = data.index(b".weight") + 7 + 4
     dimensions = data[at - 4]
     at += 8 * dimensions
-    parts[1].write_bytes(data[:at] + b"\x17" + data[at + 1 :])
-    with pytest.raises(UnsupportedModelError, match="has type 23"):
+    parts[1].write_bytes(data[:at] + b"\x1f" + data[at + 1 :])
+    with pytest.raises(UnsupportedModelError, match="has type 31"):
         merged(parts)
 
 

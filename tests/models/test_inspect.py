@@ -80,10 +80,10 @@ def test_a_tensor_that_the_engine_needs(tmp_path: Path, tiny_model: Path, name: 
 
 
 def test_a_tensor_type_that_is_not_known(tmp_path: Path, tiny_model: Path) -> None:
-    # After the name: the count of dimensions and two of those. 23 is an IQ type of newer files.
-    replacement = struct.pack("<I", 23)
+    # After the name: the count of dimensions and two of those. 20 is IQ4_NL, of newer files.
+    replacement = struct.pack("<I", 20)
     path = patched(tiny_model, tmp_path / "m.gguf", find=b"blk.1.attn_k.weight", replacement=replacement, after=20)
-    assert "tensor blk.1.attn_k.weight has type 23" in refusal(path, UnsupportedModelError)
+    assert "tensor blk.1.attn_k.weight has type 20" in refusal(path, UnsupportedModelError)
 
 
 def test_a_norm_that_is_no_float(tmp_path: Path, tiny_model: Path) -> None:

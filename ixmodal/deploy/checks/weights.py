@@ -10,7 +10,8 @@ from ixmodal.backends.cpu import default_threads
 from ixmodal.deploy.checks.findings import Finding
 from ixmodal.errors import WeightsError
 from ixmodal.models.chat_template import ChatTemplate
-from ixmodal.models.inspect import ModelFile, inspect
+from ixmodal.models.engines import judge
+from ixmodal.models.inspect import ModelFile
 from ixmodal.models.memory import Need, need_of
 from ixmodal.models.vocabulary import Vocabulary
 from ixmodal.runtime.engines import layers_of
@@ -50,7 +51,7 @@ def check_model(model: Model, spec: App) -> ModelReport:
         if path is None:
             return report
         report.path, report.size = str(path), path.stat().st_size
-        found = inspect(path)
+        found = judge(path, model.engine)
         verify(model, path)
     except WeightsError as error:
         is_absent = model.source.startswith("file://") and report.path is None
@@ -74,6 +75,7 @@ def _describe(report: ModelReport, model: Model, found: ModelFile, path: Path) -
         batch_size=model.batch_size,
         gpu_layers=layers_of(model),
         mmap=model.mmap,
+        cache_type=model.cache_type,
     )
     if report.context_length > found.context_length:
         report.findings.append(

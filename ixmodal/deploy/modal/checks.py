@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ixmodal.deploy.target import missing_engines
 from ixmodal.spec import App, Model
 from ixmodal.spec.keys import FILE_PREFIX
 
@@ -11,7 +12,7 @@ LONGEST_SILENCE = 140
 
 def problems(spec: App) -> list[str]:
     """Everything that keeps a spec from Modal, each with its field and what to write instead; empty if nothing."""
-    return [*_weights(spec), *_snapshot(spec), *_endpoint(spec), *_upstreams(spec)]
+    return [*_weights(spec), *_snapshot(spec), *_endpoint(spec), *_upstreams(spec), *missing_engines(spec)]
 
 
 def downloads(spec: App) -> list[Model]:
