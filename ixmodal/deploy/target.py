@@ -122,7 +122,7 @@ def check_places(spec: App) -> None:
 
 
 def missing_engines(spec: App) -> list[str]:
-    """A problem for each model whose engine is not in the image: no wheel of llama.cpp's is published, it is compiled."""
+    """A problem for each model whose engine is not in the image, where llama.cpp would have to be compiled."""
     if any(package.replace("_", "-").startswith("llama-cpp-python") for package in spec.image.packages):
         return []
     return [

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from ixmodal import App, Model, Upstream
+from ixmodal import App, Image, Model, Upstream
 from ixmodal.deploy.modal.checks import problems
 
 URL = "https://host/v1"
@@ -37,3 +37,10 @@ def test_keys_of_upstreams_that_do_not(keys: tuple[str, ...], words: str) -> Non
     [line] = problems(spec_of(*keys))
     assert line.startswith(words)
     assert "sk-literal" not in line
+
+
+def test_an_engine_that_the_image_lacks() -> None:
+    spec = App(models=(Model("m", engine="llama_cpp"),), limits={"head_timeout": 100})
+    assert [problem.split(":")[0] for problem in problems(spec)] == ["models.0.engine"]
+    with_it = spec.model_copy(update={"image": Image(packages=("llama_cpp_python==0.3.36",))})
+    assert problems(with_it) == []
