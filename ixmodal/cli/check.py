@@ -70,7 +70,7 @@ def _show(report: Report) -> None:
         for finding in target.findings:
             _tell(finding, target)
     if report.is_fine:
-        console.print(f"[green]✓[/green] {report.spec} is fine", highlight=False)
+        console.print(f"[green]✓[/green] {report.spec} is fine", highlight=False, soft_wrap=True)
     else:
         console.print(f"[bold red]✗[/bold red] {report.spec} needs the corrections above", highlight=False)
 

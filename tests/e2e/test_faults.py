@@ -152,7 +152,11 @@ def test_weights_that_cant_be_served_end_the_start_with_one_line(entry: tuple[st
         spec = {"models": [{"id": "demo", **fields}]}
         with launch(entry, {"IXMODAL_SPEC": json.dumps(spec)}) as server:
             code = server.process.wait(30)
-            lines = [line for line in server.log.splitlines() if re.match("ixmodal: |error|CRITICAL", line)]
+            lines = [
+                line
+                for line in server.log.splitlines()
+                if re.match('ixmodal: |error|CRITICAL|.*"level":"critical"', line)
+            ]
             assert code == 1, (name, server.log)
             assert len(lines) == 1, (name, server.log)
             assert words in lines[0], (name, server.log)

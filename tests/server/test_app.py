@@ -91,13 +91,15 @@ def test_every_response_has_an_id_and_a_time(scripted: Server) -> None:
     assert odd["x-request-id"].startswith("req_")
 
 
-def test_keys_guard_everything_but_health() -> None:
+def test_keys_guard_everything_but_health_and_the_pages() -> None:
     spec = App(endpoint=Endpoint(api_keys=("first-key", "second-key")))
     with TestClient(scripted_app(spec)) as client:
         for path in ("/health", "/healthz", "/readyz"):
             assert client.get(path).status_code in (200, 503)
-        for path in ("/v1/models", "/v1/models/demo", "/nope", "/v1/chat/completions", "/"):
+        for path in ("/v1/models", "/v1/models/demo", "/nope", "/v1/chat/completions", "/metrics", "/openapi.json"):
             assert client.get(path).status_code == 401, path
+        assert client.get("/").headers["content-type"].startswith("text/html")
+        assert client.post("/").status_code == 401
         for header in ("", "Bearer", "Bearer ", "Bearer first-ke", "Basic first-key", "first-key", "Bearer first-key2"):
             response = client.get("/v1/models", headers={"authorization": header})
             assert response.status_code == 401, header
