@@ -73,7 +73,7 @@ def explain(error: ValidationError) -> str:
 def _explain_one(item: Any) -> str:
     if item["type"] == "json_invalid":
         # pydantic types the details of an error as Any.
-        return item["msg"].replace("Invalid JSON", "they are not valid JSON")  # type: ignore[no-any-return]
+        return item["msg"].replace("Invalid JSON", "they are not valid JSON")  # type: ignore[no-any-return]  # pydantic types it as Any
     path = ".".join(str(part) for part in item["loc"]) or "they"
     if item["type"] == "extra_forbidden":
         return f"{path}: there is no such argument"
