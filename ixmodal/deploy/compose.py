@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ixmodal.deploy.container import image_name, target_of
+from ixmodal.deploy.monitoring import SCRAPE_KEY, SCRAPE_VARIABLE, needs_scrape_key
 from ixmodal.deploy.target import (
     HOME,
     HUB_TOKEN,
@@ -44,13 +45,14 @@ def compose(spec: App, context: str, dockerfile: str) -> dict[str, Any]:
     services = {
         **({"pull": _pull(spec, build)} if pulls else {}),
         "server": _server(spec, build, pulls=pulls),
-        "prometheus": _prometheus(),
+        "prometheus": _prometheus(spec),
         "grafana": _grafana(),
     }
     volumes: dict[str, Any] = {"state": {}, "prometheus": {}, "grafana": {}}
     if spec.weights:
         volumes["weights"] = {"name": spec.weights.name}
-    return {"name": spec.name, "services": services, "configs": {"spec": {"file": SPEC_FILE}}, "volumes": volumes}
+    file = {"name": spec.name, "services": services, "configs": {"spec": {"file": SPEC_FILE}}, "volumes": volumes}
+    return {**file, "secrets": {SCRAPE_KEY: {"environment": SCRAPE_VARIABLE}}} if needs_scrape_key(spec) else file
 
 
 def _container(spec: App, build: Build) -> dict[str, Any]:
@@ -121,9 +123,10 @@ def _reservations(spec: App) -> dict[str, Any]:
     return reservations
 
 
-def _prometheus() -> dict[str, Any]:
+def _prometheus(spec: App) -> dict[str, Any]:
     files = {"prometheus.yml": "prometheus/prometheus.yml", "rules.yml": "prometheus/rules.yml"}
     return {
+        **({"secrets": [SCRAPE_KEY]} if needs_scrape_key(spec) else {}),
         "image": PROMETHEUS,
         "volumes": [
             *(_file(f"./{source}", f"/etc/prometheus/{name}") for name, source in files.items()),

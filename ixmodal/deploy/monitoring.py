@@ -10,14 +10,23 @@ from ixmodal.spec import App
 
 DATASOURCE = "prometheus"
 JOB = "ixmodal"
+SCRAPE_KEY = "scrape-key"
+SCRAPE_VARIABLE = "IXMODAL_SCRAPE_KEY"
+"""Where a compose file finds one of the server's keys for Prometheus."""
 
 
-def prometheus() -> dict[str, Any]:
+def needs_scrape_key(spec: App) -> bool:
+    """Whether Prometheus has to send a key."""
+    return bool(spec.endpoint.key_sources) and not spec.endpoint.public_metrics
+
+
+def prometheus(spec: App) -> dict[str, Any]:
     """Prometheus' configuration beside a compose file's server."""
+    key = {"authorization": {"credentials_file": f"/run/secrets/{SCRAPE_KEY}"}} if needs_scrape_key(spec) else {}
     return {
         "global": {"scrape_interval": "5s", "evaluation_interval": "15s"},
         "rule_files": ["rules.yml"],
-        "scrape_configs": [{"job_name": JOB, "static_configs": [{"targets": [f"server:{PORT}"]}]}],
+        "scrape_configs": [{"job_name": JOB, **key, "static_configs": [{"targets": [f"server:{PORT}"]}]}],
     }
 
 

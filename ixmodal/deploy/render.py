@@ -42,7 +42,7 @@ def render(spec: App, out: Path, context: Path) -> dict[str, str]:
         "Dockerfile.dockerignore": dockerignore(spec, context),
         "compose.yaml": as_yaml(compose(spec, Path(os.path.relpath(context, out)).as_posix(), f"{seen}/Dockerfile")),
         SPEC_FILE: spec_text(spec),
-        "prometheus/prometheus.yml": as_yaml(prometheus()),
+        "prometheus/prometheus.yml": as_yaml(prometheus(spec)),
         "prometheus/rules.yml": as_yaml(rules(spec)),
         "grafana/provisioning/datasources/prometheus.yaml": as_yaml(datasources()),
         "grafana/provisioning/dashboards/ixmodal.yaml": as_yaml(dashboard_providers()),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -121,15 +122,18 @@ def check_places(spec: App) -> None:
         raise SpecError("the spec", problems)
 
 
-def missing_engines(spec: App) -> list[str]:
-    """A problem for each model whose engine is not in the image, where llama.cpp would have to be compiled."""
+def missing_engines(spec: App, judged: Collection[str] = ()) -> list[str]:
+    """A problem for each model whose engine is not in the image, where llama.cpp would have to be compiled.
+
+    `judged` are ids of models whose files only llama.cpp loads, whatever the spec says of their engine.
+    """
     if any(package.replace("_", "-").startswith("llama-cpp-python") for package in spec.image.packages):
         return []
     return [
         f'models.{index}.engine: llama_cpp is not in the image; add "llama-cpp-python" to image.packages, and '
         '"build-essential" and "cmake", which compile it, to image.system_packages'
         for index, model in enumerate(spec.models)
-        if model.engine == "llama_cpp"
+        if model.engine == "llama_cpp" or model.id in judged
     ]
 
 

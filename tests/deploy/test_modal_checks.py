@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from ixmodal import App, Image, Model, Upstream
+from ixmodal import App, Image, Model, State, Upstream
 from ixmodal.deploy.modal.checks import problems
 
 URL = "https://host/v1"
@@ -44,3 +44,10 @@ def test_an_engine_that_the_image_lacks() -> None:
     assert [problem.split(":")[0] for problem in problems(spec)] == ["models.0.engine"]
     with_it = spec.model_copy(update={"image": Image(packages=("llama_cpp_python==0.3.36",))})
     assert problems(with_it) == []
+
+
+def test_a_password_that_would_travel_with_the_spec() -> None:
+    [line] = problems(App(state=State(url="redis://:hush@host:6379/0"), limits={"head_timeout": 100}))
+    assert line.startswith("state.url: ")
+    assert "hush" not in line
+    assert problems(App(state=State(url="redis://host:6379/0"), limits={"head_timeout": 100})) == []

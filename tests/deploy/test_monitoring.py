@@ -10,7 +10,7 @@ from ixmodal.deploy.compose import compose
 from ixmodal.deploy.dashboard import dashboard
 from ixmodal.deploy.monitoring import DATASOURCE, dashboard_providers, datasources, prometheus, rules
 from ixmodal.server.telemetry import names as metrics
-from tests.deploy.specs import SHIPPED
+from tests.deploy.specs import CUDA, SHIPPED
 
 
 def asked(text: str) -> set[str]:
@@ -62,7 +62,7 @@ def test_alerts_ask_for_known_metrics_and_know_the_queue_of_the_spec() -> None:
 
 def test_the_parts_find_each_other() -> None:
     services: dict[str, Any] = compose(SHIPPED, "..", "infra/Dockerfile")["services"]
-    [target] = prometheus()["scrape_configs"][0]["static_configs"][0]["targets"]
+    [target] = prometheus(SHIPPED)["scrape_configs"][0]["static_configs"][0]["targets"]
     assert target == "server:8000"
     assert services["server"]["ports"] == ["127.0.0.1:8000:8000"]
     [source] = datasources()["datasources"]
@@ -70,7 +70,24 @@ def test_the_parts_find_each_other() -> None:
     assert {panel["datasource"]["uid"] for panel in dashboard()["panels"]} == {source["uid"]} == {DATASOURCE}
     folders = {volume["target"] for volume in services["grafana"]["volumes"]}
     assert dashboard_providers()["providers"][0]["options"]["path"] in folders
-    assert prometheus()["rule_files"] == ["rules.yml"]
+    assert prometheus(SHIPPED)["rule_files"] == ["rules.yml"]
     assert {"/etc/prometheus/rules.yml", "/etc/prometheus/prometheus.yml"} <= {
         volume["target"] for volume in services["prometheus"]["volumes"]
     }
+
+
+def test_prometheus_sends_a_key_where_the_server_wants_one() -> None:
+    file = compose(CUDA, "..", "infra/Dockerfile")
+    assert file["secrets"] == {"scrape-key": {"environment": "IXMODAL_SCRAPE_KEY"}}
+    assert file["services"]["prometheus"]["secrets"] == ["scrape-key"]
+    [job] = prometheus(CUDA)["scrape_configs"]
+    assert job["authorization"] == {"credentials_file": "/run/secrets/scrape-key"}
+
+
+def test_prometheus_sends_none_where_none_is_wanted() -> None:
+    public = CUDA.model_copy(update={"endpoint": CUDA.endpoint.model_copy(update={"public_metrics": True})})
+    for spec in (SHIPPED, public):
+        file = compose(spec, "..", "infra/Dockerfile")
+        assert "secrets" not in file
+        assert "secrets" not in file["services"]["prometheus"]
+        assert "authorization" not in prometheus(spec)["scrape_configs"][0]

@@ -8,7 +8,8 @@ from ixmodal.backends.cpu import available_cores
 from ixmodal.deploy.checks.findings import Finding, TargetReport, errors
 from ixmodal.deploy.checks.weights import ModelReport
 from ixmodal.deploy.kubernetes.objects import check_names
-from ixmodal.deploy.target import check_places, gpu_count, secrets
+from ixmodal.deploy.monitoring import needs_scrape_key
+from ixmodal.deploy.target import check_places, gpu_count, missing_engines, secrets
 from ixmodal.errors import SpecError
 from ixmodal.runtime.memory import free_host_memory, gpus
 from ixmodal.server.keyring import KeyRing
@@ -81,6 +82,13 @@ def container(spec: App, models: Sequence[ModelReport]) -> TargetReport:
             look(spec)
         except SpecError as error:
             report.findings += errors(error.problems)
+    report.findings += _judged_engines(spec, models)
+    if needs_scrape_key(spec):
+        text = (
+            "endpoint.public_metrics: a scrape without a key is refused, and without metrics nothing scales; give the "
+            "cluster's Prometheus a key (compose: IXMODAL_SCRAPE_KEY), or write true where only your network gets there"
+        )
+        report.findings.append(Finding("warning", text))
     report.findings += [*_fits(report), *_gpu_findings(spec)]
     return report
 
@@ -113,7 +121,8 @@ def modal(spec: App, models: Sequence[ModelReport]) -> TargetReport:
         replica_secrets(spec)
     except SpecError as error:
         report.findings += errors(error.problems)
-    report.findings += [*_fits(report), *_gpu_findings(spec), *_modal_names(spec), *_costs(spec)]
+    report.findings += [*_judged_engines(spec, models), *_fits(report), *_gpu_findings(spec)]
+    report.findings += [*_modal_names(spec), *_costs(spec)]
     return report
 
 
@@ -121,6 +130,13 @@ def is_for_platforms(spec: App) -> bool:
     """Whether a spec is meant for replicas elsewhere: it names what only a platform has."""
     secrets = any(source.startswith(SECRET_PREFIX) for source in spec.endpoint.key_sources)
     return bool(spec.gpu or spec.weights or spec.region or secrets)
+
+
+def _judged_engines(spec: App, models: Sequence[ModelReport]) -> list[Finding]:
+    """What the files say of their engines, beyond what the spec says and `missing_engines` finds by itself."""
+    judged = [model.id for model in models if model.engine == "llama_cpp"]
+    declared = missing_engines(spec)
+    return errors(problem for problem in missing_engines(spec, judged) if problem not in declared)
 
 
 def _sum(models: Sequence[ModelReport], *, gpu: bool) -> int | None:

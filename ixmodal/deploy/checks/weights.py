@@ -32,6 +32,7 @@ class ModelReport:
     path: str | None = None
     size: int | None = None
     architecture: str | None = None
+    engine: str | None = None
     context_length: int | None = None
     slots: int = 0
     threads: int | None = None
@@ -65,7 +66,7 @@ def check_model(model: Model, spec: App) -> ModelReport:
 
 def _describe(report: ModelReport, model: Model, found: ModelFile, path: Path) -> None:
     report.state = "here"
-    report.architecture = found.architecture
+    report.architecture, report.engine = found.architecture, found.engine
     report.context_length = model.context_length or found.context_length
     report.threads = model.threads or default_threads(path.stat().st_size)
     report.need = need_of(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ixmodal.deploy.target import missing_engines
+from ixmodal.deploy.target import STATE_VARIABLE, missing_engines
 from ixmodal.spec import App, Model
 from ixmodal.spec.keys import FILE_PREFIX
 
@@ -12,7 +12,14 @@ LONGEST_SILENCE = 140
 
 def problems(spec: App) -> list[str]:
     """Everything that keeps a spec from Modal, each with its field and what to write instead; empty if nothing."""
-    return [*_weights(spec), *_snapshot(spec), *_endpoint(spec), *_upstreams(spec), *missing_engines(spec)]
+    return [
+        *_weights(spec),
+        *_snapshot(spec),
+        *_endpoint(spec),
+        *_upstreams(spec),
+        *_state(spec),
+        *missing_engines(spec),
+    ]
 
 
 def downloads(spec: App) -> list[Model]:
@@ -64,6 +71,15 @@ def _upstreams(spec: App) -> list[str]:
                 f"{field}: {upstream.variable} is set for another upstream already; write secret:NAME:VARIABLE"
             )
     return found
+
+
+def _state(spec: App) -> list[str]:
+    if spec.state.url and "@" in spec.state.url:
+        return [
+            f"state.url: its password would travel in the open, with the spec; leave it out, set {STATE_VARIABLE} to "
+            "the whole URL in a secret named by modal.secrets"
+        ]
+    return []
 
 
 def _not_there(source: str) -> str:

@@ -9,7 +9,8 @@ import pytest
 
 from ixmodal import AgentSpec, App, CustomEndpoint, Endpoint, Image, Model, Scaling, State, Volume
 from ixmodal.deploy.checks import Report, check
-from ixmodal.deploy.checks.weights import check_model
+from ixmodal.deploy.checks.targets import container, modal
+from ixmodal.deploy.checks.weights import ModelReport, check_model
 from ixmodal.models.inspect import inspect
 from ixmodal.runtime.memory import Gpu
 from ixmodal.weights import locate
@@ -231,3 +232,27 @@ def test_redis_needs_its_client(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     report = check(App(state=State(url="redis://localhost")), targets=["local"])
     assert any("pip install 'ixmodal[redis]'" in text for text in texts(report))
+
+
+def test_a_file_that_only_an_engine_outside_the_image_loads() -> None:
+    spec = App(models=(Model("m", **HUB),), weights=Volume("v"), limits={"head_timeout": 100})
+    seen = [ModelReport("m", "hf://owner/repo", "here", engine="llama_cpp")]
+    for target in (container, modal):
+        [line] = [finding.text for finding in target(spec, seen).findings if finding.level == "error"]
+        assert line.startswith("models.0.engine: llama_cpp is not in the image")
+        with_it = spec.model_copy(update={"image": Image(packages=("llama-cpp-python",))})
+        assert target(with_it, seen).works
+        assert target(spec, [ModelReport("m", "hf://owner/repo", "here", engine="ctransformers")]).works
+
+
+def test_an_engine_that_the_image_lacks_is_told_of_once() -> None:
+    spec = App(models=(Model("m", engine="llama_cpp", **HUB),), weights=Volume("v"))
+    seen = [ModelReport("m", "hf://owner/repo", "here", engine="llama_cpp")]
+    assert len([finding for finding in container(spec, seen).findings if "models.0.engine" in finding.text]) == 1
+
+
+def test_metrics_that_nothing_may_scrape_are_warned_of() -> None:
+    spec = App(endpoint=Endpoint(api_keys="secret:keys"))
+    assert any(text.startswith("endpoint.public_metrics: ") for text in texts(check(spec, environ={}), "warning"))
+    public = App(endpoint=Endpoint(api_keys="secret:keys", public_metrics=True))
+    assert texts(check(public, environ={}), "warning") == []
