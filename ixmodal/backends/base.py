@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from ixmodal.errors import EngineError
 from ixmodal.models.vocabulary import Vocabulary
 
 if TYPE_CHECKING:  # the server's process needs no NumPy, and starts a tenth of a second sooner without
@@ -14,6 +15,8 @@ if TYPE_CHECKING:  # the server's process needs no NumPy, and starts a tenth of 
 
 Logits: TypeAlias = "NDArray[np.float32]"
 """Logits or an embedding: one float32 vector, writable, valid until the next forward."""
+State: TypeAlias = bytes | memoryview
+"""Keys and values of a slot, as its library serialises them: of use to the same model, loaded the same way, alone."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,8 @@ class Backend(Protocol):
     slots: int
     max_chunks: int
     """Chunks that one `forward` evaluates together; 1 where the library knows no batches of sequences."""
+    can_copy: bool
+    """Whether `copy`, `save` and `restore` are offered: a slot's keys and values can be had."""
 
     def tokenize(self, text: str) -> list[int]:
         """Token ids of plain text. Control tokens spelled in it stay text; no BOS is added."""
@@ -73,5 +78,43 @@ class Backend(Protocol):
     def embedding(self, slot: int) -> Logits:
         """Hidden state, shape (width,), of the last token of a chunk that `embeds`, before the output layer."""
 
+    def copy(self, source: int, target: int, count: int) -> None:
+        """Let slot `target` hold the first `count` tokens of `source`, and nothing else. `source` stays as it is.
+
+        Raises `EngineError` where that fails; `target` then holds nothing.
+        """
+
+    def save(self, slot: int, count: int) -> State:
+        """The keys and values of a slot's first `count` tokens, a copy. What the slot holds beyond may be lost.
+
+        Raises `EngineError` where the slot holds fewer, or the library fails.
+        """
+
+    def restore(self, slot: int, state: State) -> None:
+        """Let a slot hold what was saved, of whichever slot it was, and nothing else.
+
+        Native code reads these bytes: they must be what `save` gave, to the bit.
+
+        Raises `EngineError` where the library refuses them; the slot then holds nothing.
+        """
+
     def close(self) -> None:
         """Free the native memory."""
+
+
+class Uncopied:
+    """For a library that gives nobody the keys and values of a slot: refuses what `can_copy` does not offer."""
+
+    can_copy = False
+
+    def copy(self, source: int, target: int, count: int) -> None:
+        """Raises `EngineError`."""
+        raise EngineError("this library copies no slots")
+
+    def save(self, slot: int, count: int) -> State:
+        """Raises `EngineError`."""
+        raise EngineError("this library saves no slots")
+
+    def restore(self, slot: int, state: State) -> None:
+        """Raises `EngineError`."""
+        raise EngineError("this library restores no slots")

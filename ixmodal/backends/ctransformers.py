@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ixmodal.backends.base import Chunk, LoadParams, Logits
+from ixmodal.backends.base import Chunk, LoadParams, Logits, Uncopied
 from ixmodal.backends.cpu import library_variant
 from ixmodal.errors import EngineError, WeightsError
 from ixmodal.models.inspect import inspect
@@ -34,7 +34,7 @@ def _library() -> Any:
     return importlib.import_module("ctransformers.llm")
 
 
-class CtransformersBackend:
+class CtransformersBackend(Uncopied):
     """One native context a slot; with `mmap` they share the weights' pages."""
 
     max_chunks = 1

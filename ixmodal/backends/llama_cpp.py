@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from ixmodal.backends.base import Chunk, LoadParams, Logits
+from ixmodal.backends.llama_cpp_states import CopiedSequences
 from ixmodal.errors import EngineError, WeightsError
 from ixmodal.models.modern import inspect_modern
 from ixmodal.models.vocabulary import SPACE, TokenType
@@ -52,7 +53,7 @@ def _note(level: int, text: bytes, _: Any) -> None:
         _complaints.append(text.decode("utf-8", "replace").strip())
 
 
-class LlamaCppBackend:
+class LlamaCppBackend(CopiedSequences):
     """One native context, a sequence a slot."""
 
     def __init__(self, params: LoadParams) -> None:
@@ -94,6 +95,8 @@ class LlamaCppBackend:
             raise WeightsError(f"{params.path} can't be used as declared: {reason}")
         self.context_length = min(asked, library.llama_n_ctx_seq(self._context))
         self._memory = library.llama_get_memory(self._context)
+        # A state of a sliding window leaves out what the window has passed over.
+        self.can_copy = not library.llama_model_n_swa(self._model)
         self._batch = library.llama_batch_init(self._batch_size, 0, 1)
         self._held = [0] * self.slots
         self._rows: dict[int, int] = {}
@@ -168,17 +171,14 @@ class LlamaCppBackend:
         self._rows.clear()
         for chunk in chunks:
             # Drops what the cache holds behind the prefix that is kept.
-            if not self._library.llama_memory_seq_rm(self._memory, chunk.slot, chunk.past, -1):
-                self._forget(chunks)
-                raise EngineError("the model's cache can't be cut; send the whole prompt again")
-            self._held[chunk.slot] = chunk.past
+            self._cut(chunk.slot, chunk.past)
         self._has_embeddings = any(chunk.embeds for chunk in chunks)
         self._library.llama_set_embeddings(self._context, self._has_embeddings)
         rows = self._fill(chunks)
         _complaints.clear()
         code = self._library.llama_decode(self._context, self._batch)
         if code != 0:
-            self._forget(chunks)
+            self._forget(chunk.slot for chunk in chunks)
             raise EngineError(f"the library failed to evaluate {self._batch.n_tokens} tokens ({code})")
         self._rows = rows
         for chunk in chunks:
@@ -218,11 +218,6 @@ class LlamaCppBackend:
             batch.logits[at - 1] = True
         batch.n_tokens = at
         return rows
-
-    def _forget(self, chunks: Sequence[Chunk]) -> None:
-        for chunk in chunks:
-            self._library.llama_memory_seq_rm(self._memory, chunk.slot, -1, -1)
-            self._held[chunk.slot] = 0
 
     def logits(self, slot: int) -> Logits:
         """A view of the library's own memory, shape (vocabulary,). Raises `EngineError` if not in the last forward."""

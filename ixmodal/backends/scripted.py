@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ixmodal.backends.base import Chunk, LoadParams, Logits
+from ixmodal.backends.base import Chunk, LoadParams, Logits, State
 from ixmodal.errors import EngineError, WeightsError
 from ixmodal.models.vocabulary import TokenType, Vocabulary
 
@@ -38,6 +38,7 @@ class ScriptedBackend:
     """Speaks bytes. `LoadParams.path` may be `!fail-load`, `!crash-load` or `!hang-load`."""
 
     max_chunks = 1
+    can_copy = True
 
     def __init__(self, params: LoadParams) -> None:
         if params.path == "!fail-load":
@@ -57,6 +58,7 @@ class ScriptedBackend:
     def forward(self, chunks: Sequence[Chunk]) -> None:
         """Hold the tokens, and obey the prompt's directives."""
         for chunk in chunks:
+            self._check_holds(chunk.slot, chunk.past)
             self._held[chunk.slot][chunk.past :] = chunk.tokens
             prompt, said = self._split(chunk.slot)
             orders = {name: float(value or 0) for name, value in _DIRECTIVE.findall(prompt)}
@@ -90,6 +92,27 @@ class ScriptedBackend:
         """How often each byte occurs in the slot, as a vector of 256."""
         tokens = [token - _FIRST_BYTE for token in self._held[slot] if _FIRST_BYTE <= token < _START]
         return np.bincount(tokens, minlength=len(_BYTES)).astype(np.float32)
+
+    def copy(self, source: int, target: int, count: int) -> None:
+        """The same tokens in another slot."""
+        self._check_holds(source, count)
+        self._held[target] = self._held[source][:count]
+
+    def save(self, slot: int, count: int) -> State:
+        """The tokens themselves, as int32."""
+        self._check_holds(slot, count)
+        return np.array(self._held[slot][:count], np.int32).tobytes()
+
+    def restore(self, slot: int, state: State) -> None:
+        """The tokens that were saved. Raises `EngineError` for bytes that are none."""
+        self._held[slot] = []
+        if len(state) % 4:
+            raise EngineError("these bytes are no state of a slot")
+        self._held[slot] = np.frombuffer(state, np.int32).tolist()
+
+    def _check_holds(self, slot: int, count: int) -> None:
+        if count > len(self._held[slot]):
+            raise EngineError(f"{count} tokens are said to be cached, but {len(self._held[slot])} are")
 
     def close(self) -> None:
         """Forget everything."""

@@ -83,3 +83,29 @@ def test_crashes_on_request(prompt: str, said: int) -> None:
 def test_backends_are_found_by_name(tiny_model: Path) -> None:
     assert isinstance(load_backend("scripted", SCRIPTED), ScriptedBackend)
     assert load_backend("ctransformers", load_params(tiny_model)).context_length == 256
+
+
+def test_what_is_copied_saved_and_restored_goes_on_the_same() -> None:
+    backend = ScriptedBackend(SCRIPTED)
+    prompt = backend.tokenize("say:abc|")
+    backend.forward([Chunk(0, [*prompt, *backend.tokenize("a")], 0)])
+    state = backend.save(0, len(prompt))
+    backend.copy(0, 1, len(prompt))
+    assert backend.vocabulary.piece(int(backend.logits(1).argmax())) == b"a"
+    backend.forward([Chunk(0, backend.tokenize("say:other|"), 0)])
+    backend.restore(0, state)
+    backend.forward([Chunk(0, backend.tokenize("a"), len(prompt))])
+    assert backend.vocabulary.piece(int(backend.logits(0).argmax())) == b"b"
+
+
+def test_what_is_not_held_is_an_error() -> None:
+    backend = ScriptedBackend(SCRIPTED)
+    backend.forward([Chunk(0, [70, 71], 0)])
+    with pytest.raises(EngineError, match="said to be cached"):
+        backend.forward([Chunk(0, [70], 3)])
+    with pytest.raises(EngineError, match="said to be cached"):
+        backend.copy(0, 1, 3)
+    with pytest.raises(EngineError, match="said to be cached"):
+        backend.save(1, 1)
+    with pytest.raises(EngineError, match="no state"):
+        backend.restore(0, b"noise")
