@@ -11,9 +11,17 @@ from openai import OpenAI
 from tests.support.server import DEMO, SCRIPTED, Server, serve
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _shared_state_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing of what tests share is kept in the user's home."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _state_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Nothing of a test is kept in the user's home."""
+    """Each test begins with nothing kept."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 
 

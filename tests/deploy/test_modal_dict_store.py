@@ -92,7 +92,7 @@ async def test_who_died_while_closing_a_document_is_followed(make: Make, dicts: 
     async def dies(*_: Any) -> None:
         raise ConnectionError
 
-    dying._write = dies  # type: ignore[attr-defined]
+    dying._write = dies  # type: ignore[attr-defined]  # the fault
     with pytest.raises(StoreError):
         await dying.rewrite(response("a", b"done"))
     assert await other.orphans("response") == []

@@ -55,10 +55,11 @@ def test_an_answer_is_counted_with_its_tokens_and_times(server: Server, client: 
     def grown(name: str, **labels: str) -> float:
         return after.sum(name, **labels) - before.sum(name, **labels)
 
-    tokens = answer.usage.completion_tokens  # type: ignore[attr-defined]  # a ChatCompletion
+    usage = answer.usage  # type: ignore[attr-defined]  # a ChatCompletion
+    tokens = usage.completion_tokens
     assert grown(names.REQUESTS, endpoint=CHAT, outcome="stop") == 1
     assert grown(names.GENERATED_TOKENS, model="demo") == tokens
-    assert grown(names.PROMPT_TOKENS, model="demo") == answer.usage.prompt_tokens  # type: ignore[attr-defined]
+    assert grown(names.PROMPT_TOKENS, model="demo") == usage.prompt_tokens
     for name in names.HISTOGRAMS:
         count = tokens - 1 if name == names.INTER_TOKEN_SECONDS else 1
         assert grown(f"{name}_count", model="demo") == count, name

@@ -104,7 +104,7 @@ def test_create_stream_and_chain(sdk: OpenAI) -> None:
 
 def test_log_probabilities_are_those_of_the_text(sdk: OpenAI) -> None:
     response = sdk.responses.create(model="demo", input="say:ab", top_logprobs=1)
-    entries: Any = response.output[0].content[0].logprobs  # type: ignore[union-attr, index]
+    entries: Any = response.output[0].content[0].logprobs  # type: ignore[union-attr, index]  # the SDK's union of items
     assert b"".join(bytes(entry.bytes) for entry in entries) == b"ab"
 
 

@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -254,7 +255,7 @@ async def test_a_stream_that_nobody_reads_any_more_is_cancelled() -> None:
         await ready(supervisor)
         for _ in range(2):
             request, stream = ask("!forever say:a|", max_tokens=100_000), Stream()
-            number = supervisor.submit(lambda number, request=request: Generate(number, request), stream)  # type: ignore[misc]
+            number = supervisor.submit(partial(Generate, request=request), stream)
             await stream.next()
             supervisor.forget(number)
         for word in ("one", "two"):

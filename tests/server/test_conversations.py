@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,8 @@ def user(text: str) -> Any:
 
 
 def texts(sdk: OpenAI, id: str, **query: Any) -> list[str]:
-    return [item.content[0].text for item in sdk.conversations.items.list(id, **query)]  # type: ignore[union-attr, index]
+    items: Iterable[Any] = sdk.conversations.items.list(id, **query)
+    return [item.content[0].text for item in items]
 
 
 def test_a_conversation_from_creation_to_deletion(sdk: OpenAI) -> None:
@@ -105,7 +106,8 @@ def test_responses_read_a_conversation_and_add_to_it(sdk: OpenAI, fake: Fake) ->
     contents = [message["content"] for message in fake.requests[-1].messages]
     assert contents == ["Hello.", "echo: one", "one ", "echo: two"]
     assert texts(sdk, id, order="asc") == [*contents, "two "]
-    listed = [item.content[0].text for item in sdk.responses.input_items.list(second.id, order="asc")]  # type: ignore[union-attr, index]
+    items: Iterable[Any] = sdk.responses.input_items.list(second.id, order="asc")
+    listed = [item.content[0].text for item in items]
     assert listed == contents
     # A chain that leaves the conversation takes along what came before.
     sdk.responses.create(model="demo", input="echo: aside", previous_response_id=first.id)

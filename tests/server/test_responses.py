@@ -100,7 +100,7 @@ def test_log_probabilities(sdk: OpenAI, http: TestClient) -> None:
         model="demo", input="echo: a", top_logprobs=2, include=["message.output_text.logprobs"]
     )
     assert response.top_logprobs == 2
-    entry = response.output[0].content[0].logprobs[0]  # type: ignore[union-attr, index]
+    entry = response.output[0].content[0].logprobs[0]  # type: ignore[union-attr, index]  # the SDK's union of items
     assert (entry.token, entry.bytes, entry.logprob) == ("a ", [97, 32], -9999.0)
     assert [(top.token, top.logprob) for top in entry.top_logprobs] == [("t0", -1.0), ("t1", -2.0)]
     events = stream(http, input="echo: a", top_logprobs=1)

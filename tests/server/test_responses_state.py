@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ def test_a_response_is_kept_and_deleted(sdk: OpenAI) -> None:
 
 def test_what_is_not_to_be_stored_is_not(sdk: OpenAI) -> None:
     made = sdk.responses.create(model="demo", input="echo: a", store=False)
-    assert made.store is False  # type: ignore[attr-defined]
+    assert made.store is False  # type: ignore[attr-defined]  # an extra field of ours
     with pytest.raises(openai.NotFoundError):
         sdk.responses.retrieve(made.id)
     with pytest.raises(openai.BadRequestError, match="not found") as caught:
@@ -128,7 +128,8 @@ def test_input_items_in_pages(sdk: OpenAI, http: TestClient) -> None:
     second = sdk.responses.create(model="demo", input="echo: b", previous_response_id=first.id)
 
     def texts(**query: Any) -> list[str]:
-        return [item.content[0].text for item in sdk.responses.input_items.list(second.id, **query)]  # type: ignore[union-attr, index]
+        items: Iterable[Any] = sdk.responses.input_items.list(second.id, **query)
+        return [item.content[0].text for item in items]
 
     oldest_first = ["0", "1", "2", "3", "echo: a", "a ", "echo: b"]
     assert texts(order="asc") == oldest_first

@@ -69,7 +69,7 @@ def served(base_url: str, model: str) -> Answer:
         extra: dict[str, Any] = {"tools": case.tools} if case.tools else {}
         response = client.chat.completions.create(
             model=model,
-            messages=[wire(message) for message in case.messages],  # type: ignore[misc]
+            messages=[wire(message) for message in case.messages],  # type: ignore[misc]  # plain dicts
             temperature=0,
             max_tokens=120,
             **extra,
@@ -77,7 +77,7 @@ def served(base_url: str, model: str) -> Answer:
         choice = response.choices[0]
         text = choice.message.content or ""
         if choice.message.tool_calls:
-            function = choice.message.tool_calls[0].function  # type: ignore[union-attr]
+            function = choice.message.tool_calls[0].function  # type: ignore[union-attr]  # the SDK's union of items
             call = {"name": function.name, "arguments": json.loads(function.arguments)}
             return Reply(text, call)
         return Reply(text if choice.finish_reason == "stop" else text + "…")
