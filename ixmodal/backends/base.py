@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # the server's process needs no NumPy, and starts a tenth of 
     from numpy.typing import NDArray
 
 Logits: TypeAlias = "NDArray[np.float32]"
-"""Logits or an embedding: one float32 vector, writable, valid until the next forward."""
+"""Logits or hidden states: float32, one vector or one for each token, writable, valid until the next forward."""
 State: TypeAlias = bytes | memoryview
 """Keys and values of a slot, as its library serialises them: of use to the same model, loaded the same way, alone."""
 
@@ -42,13 +42,15 @@ class LoadParams:
 class Chunk:
     """Tokens to evaluate in one slot, after the `past` tokens that its cache already holds.
 
-    `embeds` asks for the last one's hidden state besides its logits.
+    `embeds` asks for the last one's hidden state besides its logits, `scores` for those of each token. Both are asked
+    for only of a backend that offers them.
     """
 
     slot: int
     tokens: Sequence[int]
     past: int
     embeds: bool = False
+    scores: bool = False
 
 
 class Backend(Protocol):
@@ -62,6 +64,10 @@ class Backend(Protocol):
     """Chunks that one `forward` evaluates together; 1 where the library knows no batches of sequences."""
     can_copy: bool
     """Whether `copy`, `save` and `restore` are offered: a slot's keys and values can be had."""
+    can_score: bool
+    """Whether one forward gives the logits after each of a chunk's tokens."""
+    can_pool: bool
+    """Whether one forward gives the hidden states of all of a chunk's tokens."""
 
     def tokenize(self, text: str) -> list[int]:
         """Token ids of plain text. Control tokens spelled in it stay text; no BOS is added."""
@@ -97,6 +103,12 @@ class Backend(Protocol):
 
         Raises `EngineError` where the library refuses them; the slot then holds nothing.
         """
+
+    def scores(self, slot: int) -> Logits:
+        """Logits, shape (tokens, vocabulary), after each token of a chunk that `scores`."""
+
+    def embeddings(self, slot: int) -> Logits:
+        """Hidden states, shape (tokens, width), of each token of a chunk that `embeds` and `scores`."""
 
     def close(self) -> None:
         """Free the native memory."""

@@ -38,6 +38,7 @@ class CtransformersBackend(Uncopied):
     """One native context a slot; with `mmap` they share the weights' pages."""
 
     max_chunks = 1
+    can_score = can_pool = False
 
     def __init__(self, params: LoadParams) -> None:
         """Load the model.
@@ -143,6 +144,14 @@ class CtransformersBackend(Uncopied):
         if size <= 0:
             raise EngineError("the library offers no embeddings for this model")
         return np.ctypeslib.as_array(context.ctransformers_llm_embeddings_data(), (size,))
+
+    def scores(self, slot: int) -> Logits:
+        """Raises `EngineError`: this way into the library shows the last token's logits alone."""
+        raise EngineError("the library shows the logits of the last token alone")
+
+    def embeddings(self, slot: int) -> Logits:
+        """Raises `EngineError`: this library keeps the last token's hidden state alone."""
+        raise EngineError("the library keeps the hidden state of the last token alone")
 
     def close(self) -> None:
         """Free the native contexts."""

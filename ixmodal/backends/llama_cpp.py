@@ -56,6 +56,8 @@ def _note(level: int, text: bytes, _: Any) -> None:
 class LlamaCppBackend(CopiedSequences):
     """One native context, a sequence a slot."""
 
+    can_score = can_pool = True
+
     def __init__(self, params: LoadParams) -> None:
         """Load the model.
 
@@ -99,7 +101,7 @@ class LlamaCppBackend(CopiedSequences):
         self.can_copy = not library.llama_model_n_swa(self._model)
         self._batch = library.llama_batch_init(self._batch_size, 0, 1)
         self._held = [0] * self.slots
-        self._rows: dict[int, int] = {}
+        self._rows: dict[int, range] = {}
         self._has_embeddings = False
 
     def _model_params(self, params: LoadParams) -> Any:
@@ -203,37 +205,48 @@ class LlamaCppBackend(CopiedSequences):
             if not all(0 <= token < size for token in chunk.tokens):
                 raise EngineError(f"a token id lies outside the vocabulary of {size}")
 
-    def _fill(self, chunks: Sequence[Chunk]) -> dict[int, int]:
-        """Write the native batch; returns the row of each slot's last token."""
-        batch, at, rows = self._batch, 0, dict[int, int]()
+    def _fill(self, chunks: Sequence[Chunk]) -> dict[int, range]:
+        """Write the native batch; returns each slot's rows that yield logits, the last token's always."""
+        batch, at, rows = self._batch, 0, dict[int, range]()
         for chunk in chunks:
             for offset, token in enumerate(chunk.tokens):
                 batch.token[at] = token
                 batch.pos[at] = chunk.past + offset
                 batch.n_seq_id[at] = 1
                 batch.seq_id[at][0] = chunk.slot
-                batch.logits[at] = False
+                batch.logits[at] = chunk.scores
                 at += 1
-            rows[chunk.slot] = at - 1
+            rows[chunk.slot] = range(at - len(chunk.tokens) if chunk.scores else at - 1, at)
             batch.logits[at - 1] = True
         batch.n_tokens = at
         return rows
 
     def logits(self, slot: int) -> Logits:
         """A view of the library's own memory, shape (vocabulary,). Raises `EngineError` if not in the last forward."""
-        row = self._rows.get(slot)
-        data = None if row is None else self._library.llama_get_logits_ith(self._context, row)
-        if not data:
+        last: Logits = self.scores(slot)[-1]
+        return last
+
+    def scores(self, slot: int) -> Logits:
+        """A view of the library's own memory, shape (tokens, vocabulary). Raises `EngineError` as `logits` does."""
+        rows = self._rows.get(slot)
+        # Rows follow each other in the order of the batch: the library sorts them where it computed them in another.
+        data = self._library.llama_get_logits_ith(self._context, rows[0]) if rows else None
+        if not rows or not data:
             raise EngineError("the library holds no logits for this slot")
-        return np.ctypeslib.as_array(data, (len(self.vocabulary),))
+        return np.ctypeslib.as_array(data, (len(rows), len(self.vocabulary)))
 
     def embedding(self, slot: int) -> Logits:
         """A view of the library's own memory, shape (width,). Raises `EngineError` if not in the last forward."""
-        row = self._rows.get(slot) if self._has_embeddings else None
-        data = None if row is None else self._library.llama_get_embeddings_ith(self._context, row)
-        if not data:
+        last: Logits = self.embeddings(slot)[-1]
+        return last
+
+    def embeddings(self, slot: int) -> Logits:
+        """A view of the library's own memory, shape (tokens, width). Raises `EngineError` as `embedding` does."""
+        rows = self._rows.get(slot) if self._has_embeddings else None
+        data = self._library.llama_get_embeddings_ith(self._context, rows[0]) if rows else None
+        if not rows or not data:
             raise EngineError("the library offers no embeddings for this model")
-        return np.ctypeslib.as_array(data, (self._library.llama_model_n_embd(self._model),))
+        return np.ctypeslib.as_array(data, (len(rows), self._library.llama_model_n_embd(self._model)))
 
     def close(self) -> None:
         """Free the native memory."""

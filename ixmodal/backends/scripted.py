@@ -39,6 +39,7 @@ class ScriptedBackend:
 
     max_chunks = 1
     can_copy = True
+    can_score = can_pool = True
 
     def __init__(self, params: LoadParams) -> None:
         if params.path == "!fail-load":
@@ -50,6 +51,7 @@ class ScriptedBackend:
         self.context_length = params.context_length or 4096
         self.slots = params.slots
         self._held: list[list[int]] = [[] for _ in range(params.slots)]
+        self._last = [0] * params.slots
 
     def tokenize(self, text: str) -> list[int]:
         """One token a byte."""
@@ -60,7 +62,8 @@ class ScriptedBackend:
         for chunk in chunks:
             self._check_holds(chunk.slot, chunk.past)
             self._held[chunk.slot][chunk.past :] = chunk.tokens
-            prompt, said = self._split(chunk.slot)
+            self._last[chunk.slot] = len(chunk.tokens) if chunk.scores else 1
+            prompt, said = _split(self._held[chunk.slot])
             orders = {name: float(value or 0) for name, value in _DIRECTIVE.findall(prompt)}
             crash_after = orders.get("crash-after", -1.0)
             begun = prompt.endswith((_ANSWER.decode(), "|"))
@@ -69,16 +72,21 @@ class ScriptedBackend:
             if "fail" in orders:
                 raise EngineError("the script says that this forward fails")
 
-    def _split(self, slot: int) -> tuple[str, bytes]:
-        """The text of the prompt, and what was said since."""
-        data = [token if token > _END - 2 else token - _FIRST_BYTE for token in self._held[slot]]
-        raw = bytes(value for value in data if 0 <= value < 256)
-        prompt, mark, said = raw.rpartition(_ANSWER if _ANSWER in raw else b"|")
-        return (prompt + mark).decode("utf-8", "replace") if mark else raw.decode("utf-8", "replace"), said
-
     def logits(self, slot: int) -> Logits:
         """All weight on the script's next byte."""
-        prompt, said = self._split(slot)
+        return self._logits(self._held[slot])
+
+    def scores(self, slot: int) -> Logits:
+        """All weight on the script's next byte after each of the chunk's tokens."""
+        return np.stack([self._logits(held) for held in self._grown(slot)])
+
+    def _grown(self, slot: int) -> list[list[int]]:
+        """What the slot held after each token that the last forward was to score."""
+        held = self._held[slot]
+        return [held[: len(held) - back] for back in reversed(range(self._last[slot]))]
+
+    def _logits(self, held: list[int]) -> Logits:
+        prompt, said = _split(held)
         vector = np.full(len(self.vocabulary), -20.0, dtype=np.float32)
         if "!nan" in prompt:
             return np.full_like(vector, np.nan)
@@ -90,8 +98,11 @@ class ScriptedBackend:
 
     def embedding(self, slot: int) -> Logits:
         """How often each byte occurs in the slot, as a vector of 256."""
-        tokens = [token - _FIRST_BYTE for token in self._held[slot] if _FIRST_BYTE <= token < _START]
-        return np.bincount(tokens, minlength=len(_BYTES)).astype(np.float32)
+        return _counts(self._held[slot])
+
+    def embeddings(self, slot: int) -> Logits:
+        """The same after each of the chunk's tokens."""
+        return np.stack([_counts(held) for held in self._grown(slot)])
 
     def copy(self, source: int, target: int, count: int) -> None:
         """The same tokens in another slot."""
@@ -117,6 +128,19 @@ class ScriptedBackend:
     def close(self) -> None:
         """Forget everything."""
         self._held.clear()
+
+
+def _split(held: list[int]) -> tuple[str, bytes]:
+    """The text of the prompt, and what was said since."""
+    data = [token if token > _END - 2 else token - _FIRST_BYTE for token in held]
+    raw = bytes(value for value in data if 0 <= value < 256)
+    prompt, mark, said = raw.rpartition(_ANSWER if _ANSWER in raw else b"|")
+    return (prompt + mark).decode("utf-8", "replace") if mark else raw.decode("utf-8", "replace"), said
+
+
+def _counts(held: list[int]) -> Logits:
+    tokens = [token - _FIRST_BYTE for token in held if _FIRST_BYTE <= token < _START]
+    return np.bincount(tokens, minlength=len(_BYTES)).astype(np.float32)
 
 
 def _script(prompt: str) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from ixmodal.backends.base import Backend
+from ixmodal.backends.base import Backend, Chunk
 from ixmodal.engine.budget import share
 from ixmodal.engine.channel import Channel
 from ixmodal.engine.embedding import Embedding
@@ -39,6 +39,10 @@ if TYPE_CHECKING:
     from ixmodal.engine.constraints import ConstraintCompiler, TokenMask
 
 
+_SCORE_BYTES = 64 * 1024 * 1024
+"""The most that logits of all tokens of one forward may take: they stay in the library's memory afterwards."""
+
+
 class Scheduler:
     """Steps sequences over a backend's slots, in turn."""
 
@@ -46,6 +50,7 @@ class Scheduler:
         self._channel = channel
         self._backend = backend
         self._budget = max(load.batch_size, backend.max_chunks)
+        self._scored = max(1, _SCORE_BYTES // (4 * len(backend.vocabulary) * backend.max_chunks))
         self._encoder = PromptEncoder(backend, load.chat_template, load.template_timeout)
         self._slots = Slots(backend.slots)
         self._thinks = thinks(self._encoder.template_source)
@@ -103,7 +108,8 @@ class Scheduler:
         thought = ThoughtCounter(starts_inside=inside) if may_think else None
         slot, cached = self._take(prompt, reuse=not sampling.prompt_logprobs)
         vocabulary, context_length = self._backend.vocabulary, self._backend.context_length
-        sequence = Sequence(message.id, slot, prompt, sampling, vocabulary, context_length, mask, thought)
+        scored = self._scored if self._backend.can_score else 1
+        sequence = Sequence(message.id, slot, prompt, sampling, vocabulary, context_length, mask, thought, scored)
         self._channel.send(Started(message.id, len(prompt), cached, dropped, may_think and inside))
         if sequence.wants_tokens or sequence.reads_prompt:
             self._running.append(sequence)
@@ -113,7 +119,8 @@ class Scheduler:
     def _embed(self, message: Embed) -> None:
         prompt = self._encoder.encode(message.prompt, completion_tokens=0)
         slot, _ = self._take(prompt, reuse=message.pooling is Pooling.LAST)
-        self._running.append(Embedding(message.id, slot, prompt, message.pooling))
+        scored = self._scored if self._backend.can_pool else 1
+        self._running.append(Embedding(message.id, slot, prompt, message.pooling, scored))
 
     def _take(self, prompt: list[int], *, reuse: bool) -> tuple[Slot, int]:
         taken = self._slots.take(prompt, reuse=reuse)
@@ -166,16 +173,17 @@ class Scheduler:
                 self._fail(sequence, error)
             return
         for sequence, chunk in zip(turn, chunks, strict=True):
-            self._follow(sequence, sequence.advance(chunk))
+            self._follow(sequence, chunk, sequence.advance(chunk))
 
-    def _follow(self, sequence: Sequence | Embedding, complete: bool) -> None:
+    def _follow(self, sequence: Sequence | Embedding, chunk: Chunk, complete: bool) -> None:
         """After a forward: go on reading the prompt, or sample a token."""
         try:
             if isinstance(sequence, Embedding):
-                self._pool(sequence, complete)
+                self._pool(sequence, chunk, complete)
                 return
             if sequence.reads_prompt:
-                sequence.read_prompt(self._backend.logits(sequence.slot.index))
+                scores = self._backend.scores(chunk.slot) if chunk.scores else self._backend.logits(chunk.slot)[None]
+                sequence.read_prompt(chunk, scores)
                 if complete:
                     self._channel.send(PromptRead(sequence.id, sequence.prompt_logprobs))
             if complete and not sequence.wants_tokens:
@@ -197,8 +205,9 @@ class Scheduler:
         counts = (sequence.completion_tokens, sequence.reasoning_tokens)
         self._channel.send(Delta(sequence.id, step.text, counts[0], step.logprobs, counts[1]))
 
-    def _pool(self, embedding: Embedding, complete: bool) -> None:
-        embedding.add(self._backend.embedding(embedding.slot.index))
+    def _pool(self, embedding: Embedding, chunk: Chunk, complete: bool) -> None:
+        read = self._backend.embeddings if chunk.scores else self._backend.embedding
+        embedding.add(read(chunk.slot))
         if complete:
             self._slots.release(embedding.slot)
             self._channel.send(Embedded(embedding.id, embedding.vector, embedding.prompt_tokens))

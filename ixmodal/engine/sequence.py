@@ -40,7 +40,9 @@ class Sequence:
         context_length: int,
         mask: TokenMask | None = None,
         thought: ThoughtCounter | None = None,
+        scored: int = 1,
     ) -> None:
+        """`scored` tokens at most are read in one forward where the logits after each are wanted."""
         self.id = id
         self.slot = slot
         self.completion_tokens = 0
@@ -52,6 +54,7 @@ class Sequence:
         self._stop_ids = vocabulary.end_ids | set(params.stop_token_ids)
         self._sampler = Sampler(params, prompt, vocabulary.end_ids)
         self._mask = mask
+        self._scored = scored
         self._thought = thought
         control = vocabulary.control_ids
         self._shown = {control[text]: text.encode() for text in params.shown_control if text in control}
@@ -82,13 +85,13 @@ class Sequence:
     @property
     def pending_tokens(self) -> int:
         """Tokens that the next chunk could hold."""
-        # The library keeps the logits of a chunk's last token only: to see them all, tokens go one by one.
-        return 1 if self.reads_prompt else len(self._pending)
+        return min(len(self._pending), self._scored) if self.reads_prompt else len(self._pending)
 
     def next_chunk(self, size: int) -> Chunk:
         """The next tokens to evaluate: one while decoding, up to `size` of the prompt."""
         size = min(size, self.pending_tokens)
-        return Chunk(self.slot.index, self._pending[:size], len(self.slot.tokens))
+        scores = self.reads_prompt and size > 1
+        return Chunk(self.slot.index, self._pending[:size], len(self.slot.tokens), scores=scores)
 
     def advance(self, chunk: Chunk) -> bool:
         """Note that `chunk` is in the cache. True if nothing is pending: the next token can be sampled."""
@@ -96,12 +99,14 @@ class Sequence:
         del self._pending[: len(chunk.tokens)]
         return not self._pending
 
-    def read_prompt(self, logits: Logits) -> None:
-        """Note the log-probability of the prompt's next token, while there is one."""
-        if self._pending:
-            alternatives = self._params.logprobs or 0
-            entry = describe(log_softmax(logits), self._pending[0], alternatives, self._vocabulary)
-            self._prompt_logprobs.append(entry)
+    def read_prompt(self, chunk: Chunk, scores: Logits) -> None:
+        """Note the log-probabilities of what follows each of the chunk's tokens in the prompt.
+
+        Called after `advance`. `scores` are the logits after each token, shape (tokens, vocabulary).
+        """
+        alternatives = self._params.logprobs or 0
+        for logits, token in zip(scores, [*chunk.tokens[1:], *self._pending[:1]], strict=False):
+            self._prompt_logprobs.append(describe(log_softmax(logits), token, alternatives, self._vocabulary))
 
     def sample(self, logits: Logits) -> Step:
         """Choose a token. Raises `EngineError` if the model yields no finite logits or the constraint allows none."""

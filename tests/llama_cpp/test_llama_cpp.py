@@ -156,6 +156,24 @@ def test_a_batch_of_slots_gives_the_logits_of_each_alone(tiny_model: Path, backe
     close(backend.logits(0), evaluated(alone, [*prompts[0][:9], 500]))
 
 
+def test_scores_and_hidden_states_of_all_tokens_are_those_of_one_after_the_other(backend: LlamaCppBackend) -> None:
+    expected, states = [], []
+    for at, token in enumerate(PROMPT):
+        backend.forward([Chunk(3, [token], at, embeds=True)])
+        expected.append(backend.logits(3).copy())
+        states.append(backend.embedding(3).copy())
+    backend.forward([Chunk(0, PROMPT[:10], 0), Chunk(1, PROMPT[:4], 0)])
+    whole, last = Chunk(2, PROMPT, 0, embeds=True, scores=True), Chunk(0, PROMPT[10:20], 10)
+    part = Chunk(1, PROMPT[4:9], 4, scores=True)
+    backend.forward([whole, last, part])
+    close(backend.scores(2), np.array(expected))
+    close(backend.embeddings(2), np.array(states))
+    close(backend.scores(1), np.array(expected[4:9]))
+    close(backend.scores(0), np.array(expected[19:20]))
+    close(backend.logits(2), expected[-1])
+    close(backend.embedding(2), states[-1])
+
+
 @pytest.mark.parametrize("chunk", [1, 3, 16, 40])
 def test_a_prompt_in_chunks_gives_the_logits_of_the_whole(backend: LlamaCppBackend, chunk: int) -> None:
     expected = evaluated(backend, PROMPT, slot=0)
