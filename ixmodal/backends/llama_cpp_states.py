@@ -25,7 +25,7 @@ class CopiedSequences:
     _context: Any
     _memory: Any
     _held: list[int]
-    _rows: dict[int, int]
+    _rows: dict[int, range]
 
     def copy(self, source: int, target: int, count: int) -> None:
         """By way of a state. Raises `EngineError` for what is not held, or if the library fails."""
