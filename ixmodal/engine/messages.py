@@ -1,13 +1,14 @@
 """The frames that the server's process and the engine's process exchange.
 
-Each frame is a 4-byte big-endian length and that many bytes of msgpack, decoded into exactly these types: the sender
-may be a process whose memory native code has damaged.
+Each frame is a 4-byte big-endian length and that many bytes of msgpack: a list of messages, decoded into exactly these
+types, for the sender may be a process whose memory native code has damaged. What a step of the engine has to say to all
+its requests is one frame: one system call to send, one to receive, one look at it by the server.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -98,7 +99,7 @@ class Progress(msgspec.Struct, frozen=True, tag="progress"):
     """A step was made that produced no text."""
 
 
-class Delta(msgspec.Struct, frozen=True, tag="delta", omit_defaults=True):
+class Delta(msgspec.Struct, frozen=True, tag="delta", omit_defaults=True, gc=False):
     """Text that became certain; `completion_tokens` counts all tokens so far, `reasoning_tokens` those of thoughts."""
 
     id: int
@@ -183,13 +184,13 @@ FromWorker = (
 )
 
 _encoder = msgspec.msgpack.Encoder()
-to_worker = msgspec.msgpack.Decoder(ToWorker)
-from_worker = msgspec.msgpack.Decoder(FromWorker)
+to_worker = msgspec.msgpack.Decoder(list[ToWorker])
+from_worker = msgspec.msgpack.Decoder(list[FromWorker])
 
 
-def frame(message: msgspec.Struct) -> bytes:
-    """A message as bytes for the socket."""
-    body = _encoder.encode(message)
+def frame(messages: Sequence[msgspec.Struct]) -> bytes:
+    """Messages as bytes for the socket, in one frame."""
+    body = _encoder.encode(messages)
     return _LENGTH.pack(len(body)) + body
 
 
@@ -201,6 +202,9 @@ class FrameBuffer:
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Add bytes and yield each frame's body that is now complete. Raises `ValueError` on an absurd length."""
+        if not self._data and len(data) >= _LENGTH.size and _LENGTH.unpack_from(data)[0] == len(data) - _LENGTH.size:
+            yield data[_LENGTH.size :]  # exactly one, as nearly always
+            return
         self._data += data
         at = 0
         try:

@@ -79,19 +79,19 @@ class EngineProcess:
         return self._child.pid
 
     def send(self, message: ToWorker) -> None:
-        """Queue a frame; a child that is gone is noticed by `messages`."""
+        """Queue a message; a child that is gone is noticed by `messages`."""
         if not self._writer.is_closing():
-            self._writer.write(frame(message))
+            self._writer.write(frame([message]))
 
     async def messages(self) -> AsyncIterator[list[FromWorker]]:
-        """Frames in batches as they arrive, until the child's end closes or sends what is no frame."""
+        """Messages in batches as they arrive, until the child's end closes or sends what is no frame."""
         buffer = FrameBuffer()
         while True:
             try:
                 data = await self._reader.read(_RECEIVE_BYTES)
                 if not data:
                     return
-                batch = [from_worker.decode(body) for body in buffer.feed(data)]
+                batch = [message for body in buffer.feed(data) for message in from_worker.decode(body)]
             except (ConnectionError, ValueError, msgspec.MsgspecError):
                 return
             yield batch

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -38,7 +40,8 @@ from ixmodal.models.reasoning import ThoughtCounter, grammar_before, thinks
 if TYPE_CHECKING:
     from ixmodal.engine.constraints import ConstraintCompiler, TokenMask
 
-
+_SIGN_INTERVAL = 0.05
+"""Seconds between signs of life, which many short steps without text need not repeat."""
 _SCORE_BYTES = 64 * 1024 * 1024
 """The most that logits of all tokens of one forward may take: they stay in the library's memory afterwards."""
 
@@ -56,6 +59,7 @@ class Scheduler:
         self._thinks = thinks(self._encoder.template_source)
         self._constraints: ConstraintCompiler | None = None
         self._running: deque[Sequence | Embedding] = deque()
+        self._last_sign = -math.inf
 
     @property
     def model(self) -> ModelInfo:
@@ -76,7 +80,20 @@ class Scheduler:
         while (messages := self._channel.receive(wait=not self._running)) is not None:
             for message in messages:
                 self._handle(message)
-            self._step()
+            self._channel.flush()  # what was accepted or refused is known before a long forward
+            if self._running:
+                self._step()
+                self._sign()
+                self._channel.flush()
+
+    def _sign(self) -> None:
+        """Tell that the engine lives: by what it has to say, or now and then by a message that says no more."""
+        now = time.monotonic()
+        if self._channel.has_news:
+            self._last_sign = now
+        elif now - self._last_sign > _SIGN_INTERVAL:
+            self._last_sign = now
+            self._channel.put(Progress())
 
     def _handle(self, message: ToWorker) -> None:
         if isinstance(message, Cancel):
@@ -85,9 +102,9 @@ class Scheduler:
             try:
                 self._begin(message)
             except RequestError as error:
-                self._channel.send(Refused(message.id, error.message, error.code, error.param))
+                self._channel.put(Refused(message.id, error.message, error.code, error.param))
             except EngineError as error:
-                self._channel.send(Failed(message.id, error.message))
+                self._channel.put(Failed(message.id, error.message))
 
     def _begin(self, message: Generate | Embed | Encode | Decode) -> None:
         if isinstance(message, Generate):
@@ -95,9 +112,9 @@ class Scheduler:
         elif isinstance(message, Embed):
             self._embed(message)
         elif isinstance(message, Encode):
-            self._channel.send(Encoded(message.id, *self._encoder.spell(message.prompt)))
+            self._channel.put(Encoded(message.id, *self._encoder.spell(message.prompt)))
         else:
-            self._channel.send(Decoded(message.id, self._encoder.decode(message.tokens)))
+            self._channel.put(Decoded(message.id, self._encoder.decode(message.tokens)))
 
     def _generate(self, message: Generate) -> None:
         sampling = message.request.sampling
@@ -110,7 +127,7 @@ class Scheduler:
         vocabulary, context_length = self._backend.vocabulary, self._backend.context_length
         scored = self._scored if self._backend.can_score else 1
         sequence = Sequence(message.id, slot, prompt, sampling, vocabulary, context_length, mask, thought, scored)
-        self._channel.send(Started(message.id, len(prompt), cached, dropped, may_think and inside))
+        self._channel.put(Started(message.id, len(prompt), cached, dropped, may_think and inside))
         if sequence.wants_tokens or sequence.reads_prompt:
             self._running.append(sequence)
         else:
@@ -162,8 +179,6 @@ class Scheduler:
         """Give the next sequences in turn one forward, of `batch_size` tokens together."""
         count = min(len(self._running), self._backend.max_chunks)
         turn = [self._running.popleft() for _ in range(count)]
-        if not turn:
-            return
         sizes = share([sequence.pending_tokens for sequence in turn], self._budget)
         chunks = [sequence.next_chunk(size) for sequence, size in zip(turn, sizes, strict=True)]
         try:
@@ -185,14 +200,13 @@ class Scheduler:
                 scores = self._backend.scores(chunk.slot) if chunk.scores else self._backend.logits(chunk.slot)[None]
                 sequence.read_prompt(chunk, scores)
                 if complete:
-                    self._channel.send(PromptRead(sequence.id, sequence.prompt_logprobs))
+                    self._channel.put(PromptRead(sequence.id, sequence.prompt_logprobs))
             if complete and not sequence.wants_tokens:
                 self._finish(sequence, Step("", FinishReason.LENGTH))
             elif complete:
                 self._sample(sequence)
             else:
                 self._running.append(sequence)
-                self._channel.send(Progress())
         except EngineError as error:
             self._fail(sequence, error)
 
@@ -203,25 +217,24 @@ class Scheduler:
             return
         self._running.append(sequence)
         counts = (sequence.completion_tokens, sequence.reasoning_tokens)
-        self._channel.send(Delta(sequence.id, step.text, counts[0], step.logprobs, counts[1]))
+        self._channel.put(Delta(sequence.id, step.text, counts[0], step.logprobs, counts[1]))
 
     def _pool(self, embedding: Embedding, chunk: Chunk, complete: bool) -> None:
         read = self._backend.embeddings if chunk.scores else self._backend.embedding
         embedding.add(read(chunk.slot))
         if complete:
             self._slots.release(embedding.slot)
-            self._channel.send(Embedded(embedding.id, embedding.vector, embedding.prompt_tokens))
+            self._channel.put(Embedded(embedding.id, embedding.vector, embedding.prompt_tokens))
         else:
             self._running.append(embedding)
-            self._channel.send(Progress())
 
     def _finish(self, sequence: Sequence, step: Step) -> None:
         assert step.reason
         self._slots.release(sequence.slot)
         counts = (sequence.completion_tokens, sequence.reasoning_tokens)
-        self._channel.send(Finished(sequence.id, step.text, counts[0], step.reason, step.logprobs, counts[1]))
+        self._channel.put(Finished(sequence.id, step.text, counts[0], step.reason, step.logprobs, counts[1]))
 
     def _fail(self, sequence: Sequence | Embedding, error: EngineError) -> None:
         sequence.slot.tokens.clear()
         self._slots.release(sequence.slot)
-        self._channel.send(Failed(sequence.id, error.message))
+        self._channel.put(Failed(sequence.id, error.message))

@@ -73,9 +73,11 @@ def main() -> None:
     try:
         scheduler = _load(channel, load)
     except (WeightsError, EngineError, ValueError) as error:
-        channel.send(LoadFailed(str(error), isinstance(error, UnsupportedModelError)))
+        channel.put(LoadFailed(str(error), isinstance(error, UnsupportedModelError)))
+        channel.flush()
         raise SystemExit(1) from None
-    channel.send(Ready(scheduler.model))
+    channel.put(Ready(scheduler.model))
+    channel.flush()
     scheduler.run()
 
 

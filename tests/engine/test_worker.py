@@ -55,18 +55,25 @@ class Peer:
         self._socket = connection
         self._socket.settimeout(PATIENCE)
         self._buffer = FrameBuffer()
+        self._groups: list[list[Any]] = []
         self._arrived: list[Any] = []
 
     def send(self, *messages: Any) -> None:
-        self._socket.sendall(b"".join(map(frame, messages)))
+        self._socket.sendall(frame(messages))
 
     def next(self) -> Any:
         while not self._arrived:
+            self._arrived += self.next_group()
+        return self._arrived.pop(0)
+
+    def next_group(self) -> list[Any]:
+        """The messages of one frame."""
+        while not self._groups:
             data = self._socket.recv(65_536)
             if not data:
                 raise EOFError
-            self._arrived += map(from_worker.decode, self._buffer.feed(data))
-        return self._arrived.pop(0)
+            self._groups += map(from_worker.decode, self._buffer.feed(data))
+        return self._groups.pop(0)
 
     def until(self, wanted: Callable[[Any], bool]) -> list[Any]:
         """All frames up to the first that is wanted."""
@@ -164,6 +171,25 @@ def test_a_long_prompt_does_not_block_an_answer(recording: Recording) -> None:
         assert any(isinstance(f, Progress) for f in frames)
         peer.until(lambda f: isinstance(f, Finished))
     assert max(count for _, count, _ in recording.chunks) == 8
+
+
+def test_signs_of_life_are_not_sent_for_each_of_many_short_steps(
+    recording: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ixmodal.engine.scheduler._SIGN_INTERVAL", 1000.0)
+    with served(recording, batch_size=8) as peer:
+        peer.send(generate(1, "x" * 800 + "say:a|"))
+        frames = peer.until(lambda f: isinstance(f, Finished))
+    assert sum(isinstance(f, Progress) for f in frames) == 1
+    assert len(recording.chunks) > 100
+
+
+def test_what_a_step_has_to_say_to_all_is_one_frame(recording: Recording) -> None:
+    recording.max_chunks = 2
+    with served(recording, batch_size=32) as peer:
+        peer.send(generate(1, "say:abc|"), generate(2, "say:xyz|"))
+        groups = [peer.next_group() for _ in range(5)]
+    assert [[message.id for message in group] for group in groups] == [[1, 2]] * 5
 
 
 def test_a_prompt_is_evaluated_in_chunks_one_after_the_other(recording: Recording) -> None:
