@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 from ixmodal import __version__
 from ixmodal.cli.terminal import console
 
-COMMANDS = ("serve", "pull", "models", "chat", "top", "check", "plan", "render", "deploy", "key")
+COMMANDS = ("serve", "pull", "models", "chat", "top", "check", "plan", "bench", "render", "deploy", "key")
 """The commands, in the order in which help lists them: function NAME of the module `ixmodal.cli.NAME`."""
 
 
