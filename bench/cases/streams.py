@@ -1,0 +1,117 @@
+"""Tokens a second of all streams together, with 1, 4, 8 and 16 streams."""
+
+from __future__ import annotations
+
+from bench.fleet import fleet
+from bench.grid import Grid, decode_tokens_per_second, first_tokens, tokens_per_second
+from bench.grid import measure as measure_grid
+from bench.models import NAMES, model_file
+from bench.options import Options
+from bench.record import Record, Requirement, Table, milliseconds, number
+from bench.runs import runs_of
+from bench.servers import Setup
+from ixmodal.benchmark.statistics import Distribution
+
+TOKENS, WORDS = 32, 16
+
+
+def measure(options: Options) -> Record:
+    """On the model of 110 M."""
+    streams = options.streams or (1, 4, 8, 16)
+    grid, record = compare("110m", "streams", options, streams, repetitions=5, budget=330)
+    record.requirements = _requirements(grid, streams)
+    return record
+
+
+def compare(
+    model: str, case: str, options: Options, streams: tuple[int, ...], repetitions: int, budget: float, least: int = 8
+) -> tuple[Grid, Record]:
+    """All servers with each number of streams, `least` requests or one a stream."""
+    setup = Setup(model_file(model), slots=max(streams), context=256, threads=options.threads)
+    steps = {
+        str(count): {
+            "streams": count,
+            "conversations": max(least, count),
+            "chat": False,
+            "prompt_words": WORDS,
+            "max_tokens": TOKENS,
+        }
+        for count in streams
+    }
+    with fleet(options.servers, setup) as servers:
+        grid = measure_grid(servers, steps, options.repetitions or repetitions, budget)
+        problems = servers.problems
+    settings = {"model": NAMES[model], "threads": setup.threads, "slots": setup.slots, "context": setup.context}
+    about = (
+        f"{NAMES[model]}; {setup.threads} thread(s), {setup.slots} slots of {setup.context} tokens; a closed loop of "
+        f"prompts of {WORDS} words, answers of {TOKENS} tokens; {grid.repetitions} interleaved repetitions, medians."
+    )
+    tables = [
+        _speeds(grid, options.servers, streams),
+        _single(grid, options.servers, streams),
+        _arrived(grid, options.servers, streams),
+    ]
+    return grid, Record(case, about, settings, tables, runs=runs_of(grid), problems=sorted(set(problems)))
+
+
+def _speeds(grid: Grid, servers: tuple[str, ...], streams: tuple[int, ...]) -> Table:
+    rows = []
+    for server in servers:
+        spreads = [grid.spread(server, str(count), tokens_per_second) for count in streams]
+        rows.append([server, *(number(spread and spread.median) for spread in spreads)])
+    return Table("Tokens a second of all streams together", ["streams", *map(str, streams)], rows)
+
+
+def _single(grid: Grid, servers: tuple[str, ...], streams: tuple[int, ...]) -> Table:
+    rows = []
+    for server in servers:
+        row = [server]
+        for count in streams:
+            times = Distribution.of(grid.pooled(server, str(count), first_tokens))
+            speed = grid.spread(server, str(count), decode_tokens_per_second)
+            row.append(f"{milliseconds(times and times.p50)} / {milliseconds(times and times.p95)}")
+            row[-1] += f" / {number(speed and speed.median)}"
+        rows.append(row)
+    title = "Milliseconds to the first token, median and 95th percentile, and then tokens a second of one stream"
+    return Table(title, ["streams", *map(str, streams)], rows)
+
+
+def _arrived(grid: Grid, servers: tuple[str, ...], streams: tuple[int, ...]) -> Table:
+    rows = []
+    for server in servers:
+        cells = [measured for count in streams for measured in grid.cells.get((server, str(count)), []) if measured]
+        asked = sum(len(measured.run.answers) * TOKENS for measured in cells)
+        tokens = sum(measured.summary.tokens for measured in cells)
+        deltas = sum(measured.summary.deltas for measured in cells)
+        by = {measured.summary.counted_by for measured in cells}
+        shares = [
+            max((measured.shares.get(role, 0.0) for measured in cells), default=0.0)
+            for role in ("server", "engine", "others")
+        ]
+        client = max((measured.summary.processor_share for measured in cells), default=0.0)
+        counts = [str(asked), str(tokens), "/".join(sorted(by)) or "–", str(deltas)]
+        rows.append([server, *counts, *(f"{share:.2f}" for share in (*shares[:2], client, shares[2]))])
+    columns = ["", "tokens asked for", "arrived", "counted by", "events with text"]
+    columns += ["cores: server", "its engine process", "client", "idle servers"]
+    return Table("What arrived, and the most that a run took of the processor", columns, rows)
+
+
+def _requirements(grid: Grid, streams: tuple[int, ...]) -> list[Requirement]:
+    old, new, peer, slow = "ixmodal-ctransformers", "ixmodal-llama_cpp", "llama-server", "llama-cpp-python"
+
+    def ratio(above: tuple[str, str], below: tuple[str, str], what: str, least: float) -> Requirement:
+        return Requirement(what, grid.ratio(above, below, tokens_per_second), at_least=least)
+
+    found = []
+    if 1 in streams:
+        found.append(ratio((old, "1"), (slow, "1"), f"{old} / {slow}, 1 stream", 1.5))
+        found += [
+            ratio((old, str(count)), (old, "1"), f"{old}, {count} streams / 1 stream", 0.98)
+            for count in streams
+            if count > 1
+        ]
+    for count in map(str, streams):
+        found.append(ratio((new, count), (peer, count), f"{new} / {peer}, {count} streams", 1.0))
+    if 8 in streams:
+        found.append(ratio((new, "8"), (slow, "8"), f"{new} / {slow}, 8 streams", 3.0))
+    return found
