@@ -159,8 +159,9 @@ def _show(found: dict[str, list[Summary]]) -> None:
         errors.print(f"[red]{outcome}[/red] {detail}", soft_wrap=True, highlight=False)
     counted = {summary.counted_by for summary in chosen.values()}
     share = max(summary.processor_share for summary in chosen.values())
+    console.print("seconds to the first token, to the next, to the whole answer", style="dim")
     console.print(
-        f"seconds to the first token, to the next, to the whole answer; tokens counted by {', '.join(sorted(counted))}; this client used {share:.0%} of a core"
+        f"tokens counted by {', '.join(sorted(counted))}; this client used {share:.0%} of a core", style="dim"
     )
 
 
