@@ -40,7 +40,7 @@ class Embedding:
 
     def advance(self, chunk: Chunk) -> bool:
         """Note that `chunk` is in the cache. True if nothing is pending."""
-        self.slot.tokens += chunk.tokens
+        self.slot.tokens.extend(chunk.tokens)
         del self._pending[: len(chunk.tokens)]
         return not self._pending
 

@@ -35,6 +35,8 @@ class Load(msgspec.Struct, frozen=True, tag="load"):
     chat_template: str | None = None
     template_timeout: float = 2.0
     warm_up: bool = True
+    memory_cache_bytes: int = 0
+    """What the states of slots that were given to other prompts may take."""
 
 
 class Generate(msgspec.Struct, frozen=True, tag="generate"):

@@ -30,10 +30,12 @@ from ixmodal.engine.messages import (
     Started,
     ToWorker,
 )
+from ixmodal.engine.prefix_cache import PrefixCache, Taken
 from ixmodal.engine.prompts import PromptEncoder
 from ixmodal.engine.request import ChatPrompt, FinishReason, ModelInfo, Pooling, SamplingParams
+from ixmodal.engine.saved_states import SavedStates
 from ixmodal.engine.sequence import Sequence, Step
-from ixmodal.engine.slots import Slot, Slots
+from ixmodal.engine.waiting import Placement, Waiting
 from ixmodal.errors import EngineError, RequestError
 from ixmodal.models.reasoning import ThoughtCounter, grammar_before, thinks
 
@@ -55,7 +57,8 @@ class Scheduler:
         self._budget = max(load.batch_size, backend.max_chunks)
         self._scored = max(1, _SCORE_BYTES // (4 * len(backend.vocabulary) * backend.max_chunks))
         self._encoder = PromptEncoder(backend, load.chat_template, load.template_timeout)
-        self._slots = Slots(backend.slots)
+        self._cache = PrefixCache(backend, SavedStates(load.memory_cache_bytes))
+        self._waiting = Waiting(self._cache)
         self._thinks = thinks(self._encoder.template_source)
         self._constraints: ConstraintCompiler | None = None
         self._running: deque[Sequence | Embedding] = deque()
@@ -77,9 +80,10 @@ class Scheduler:
 
     def run(self) -> None:
         """Serve until the server hangs up."""
-        while (messages := self._channel.receive(wait=not self._running)) is not None:
+        while (messages := self._channel.receive(wait=not self._running and not self._waiting)) is not None:
             for message in messages:
                 self._handle(message)
+            self._waiting.resume()
             self._channel.flush()  # what was accepted or refused is known before a long forward
             if self._running:
                 self._step()
@@ -123,27 +127,29 @@ class Scheduler:
         may_think = self._thinks and isinstance(message.request.prompt, ChatPrompt)
         mask = self._compile(sampling, before=self._grammar_before(starts_inside=inside) if may_think else None)
         thought = ThoughtCounter(starts_inside=inside) if may_think else None
-        slot, cached = self._take(prompt, reuse=not sampling.prompt_logprobs)
         vocabulary, context_length = self._backend.vocabulary, self._backend.context_length
         scored = self._scored if self._backend.can_score else 1
-        sequence = Sequence(message.id, slot, prompt, sampling, vocabulary, context_length, mask, thought, scored)
-        self._channel.put(Started(message.id, len(prompt), cached, dropped, may_think and inside))
-        if sequence.wants_tokens or sequence.reads_prompt:
-            self._running.append(sequence)
-        else:
-            self._finish(sequence, Step("", FinishReason.LENGTH))
+
+        def begin(taken: Taken) -> None:
+            sequence = Sequence(
+                message.id, taken.slot, prompt, sampling, vocabulary, context_length, mask, thought, scored
+            )
+            self._channel.put(Started(message.id, len(prompt), taken.cached, dropped, may_think and inside))
+            if sequence.wants_tokens or sequence.reads_prompt:
+                self._running.append(sequence)
+            else:
+                self._finish(sequence, Step("", FinishReason.LENGTH))
+
+        self._waiting.place(Placement(message.id, prompt, not sampling.prompt_logprobs, begin))
 
     def _embed(self, message: Embed) -> None:
         prompt = self._encoder.encode(message.prompt, completion_tokens=0)
-        slot, _ = self._take(prompt, reuse=message.pooling is Pooling.LAST)
         scored = self._scored if self._backend.can_pool else 1
-        self._running.append(Embedding(message.id, slot, prompt, message.pooling, scored))
 
-    def _take(self, prompt: list[int], *, reuse: bool) -> tuple[Slot, int]:
-        taken = self._slots.take(prompt, reuse=reuse)
-        if taken is None:
-            raise EngineError("no slot is free; the server sent more than it may")
-        return taken
+        def begin(taken: Taken) -> None:
+            self._running.append(Embedding(message.id, taken.slot, prompt, message.pooling, scored))
+
+        self._waiting.place(Placement(message.id, prompt, message.pooling is Pooling.LAST, begin))
 
     def _check_ids(self, sampling: SamplingParams) -> None:
         size = len(self._backend.vocabulary)
@@ -169,10 +175,12 @@ class Scheduler:
         return self._constraints.compile(constraint, before)
 
     def _cancel(self, id: int) -> None:
+        if self._waiting.cancel(id):
+            return
         for sequence in self._running:
             if sequence.id == id:
                 self._running.remove(sequence)
-                self._slots.release(sequence.slot)
+                self._cache.release(sequence.slot)
                 return
 
     def _step(self) -> None:
@@ -223,18 +231,18 @@ class Scheduler:
         read = self._backend.embeddings if chunk.scores else self._backend.embedding
         embedding.add(read(chunk.slot))
         if complete:
-            self._slots.release(embedding.slot)
+            self._cache.release(embedding.slot)
             self._channel.put(Embedded(embedding.id, embedding.vector, embedding.prompt_tokens))
         else:
             self._running.append(embedding)
 
     def _finish(self, sequence: Sequence, step: Step) -> None:
         assert step.reason
-        self._slots.release(sequence.slot)
+        self._cache.release(sequence.slot)
         counts = (sequence.completion_tokens, sequence.reasoning_tokens)
         self._channel.put(Finished(sequence.id, step.text, counts[0], step.reason, step.logprobs, counts[1]))
 
     def _fail(self, sequence: Sequence | Embedding, error: EngineError) -> None:
-        sequence.slot.tokens.clear()
-        self._slots.release(sequence.slot)
+        del sequence.slot.tokens[:]
+        self._cache.release(sequence.slot)
         self._channel.put(Failed(sequence.id, error.message))

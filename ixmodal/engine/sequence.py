@@ -95,7 +95,7 @@ class Sequence:
 
     def advance(self, chunk: Chunk) -> bool:
         """Note that `chunk` is in the cache. True if nothing is pending: the next token can be sampled."""
-        self.slot.tokens += chunk.tokens
+        self.slot.tokens.extend(chunk.tokens)
         del self._pending[: len(chunk.tokens)]
         return not self._pending
 

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from ixmodal.engine.slots import Slot, Slots, common_prefix
+from ixmodal.engine.slots import Slot, Slots, as_tokens, common_prefix
 
 
 def fill(slots: Slots, *prompts: list[int]) -> list[Slot]:
@@ -12,7 +12,7 @@ def fill(slots: Slots, *prompts: list[int]) -> list[Slot]:
     for prompt in prompts:
         found = slots.take(prompt)
         assert found is not None
-        found[0].tokens[:] = prompt
+        found[0].tokens = as_tokens(prompt)
         taken.append(found[0])
     for slot in taken:
         slots.release(slot)
@@ -42,9 +42,9 @@ def test_the_longest_match_is_taken_and_cut() -> None:
     slots = Slots(2)
     first, second = fill(slots, [1, 2, 3, 4], [1, 2, 9])
     assert slots.take([1, 2, 9, 9, 9]) == (second, 3)
-    assert second.tokens == [1, 2, 9]
+    assert list(second.tokens) == [1, 2, 9]
     assert slots.take([1, 2, 3, 7]) == (first, 3)
-    assert first.tokens == [1, 2, 3]
+    assert list(first.tokens) == [1, 2, 3]
 
 
 def test_the_last_token_of_a_prompt_is_always_evaluated() -> None:
@@ -53,7 +53,7 @@ def test_the_last_token_of_a_prompt_is_always_evaluated() -> None:
     found = slots.take([1, 2, 3])
     assert found is not None
     assert found[1] == 2
-    assert found[0].tokens == [1, 2]
+    assert list(found[0].tokens) == [1, 2]
 
 
 def test_without_a_match_the_slot_unused_longest_is_taken() -> None:
@@ -72,7 +72,7 @@ def test_a_shared_beginning_alone_does_not_cost_a_conversation_its_slot() -> Non
     old, recent = fill(slots, [5, 6, 7], [1, *range(100, 150)])
     prompt = [1, *range(200, 250)]
     assert slots.take(prompt) == (old, 0)
-    assert recent.tokens == [1, *range(100, 150)]
+    assert list(recent.tokens) == [1, *range(100, 150)]
 
 
 def test_never_a_lost_slot_nor_a_wrong_prefix() -> None:
@@ -88,7 +88,7 @@ def test_never_a_lost_slot_nor_a_wrong_prefix() -> None:
         if found:
             slot, cached = found
             assert slot not in busy
-            assert slot.tokens == prompt[:cached]
+            assert list(slot.tokens) == prompt[:cached]
             assert cached < len(prompt)
-            slot.tokens[:] = prompt
+            slot.tokens = as_tokens(prompt)
             busy.append(slot)
