@@ -15,20 +15,27 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from starlette.applications import Starlette
-
+from ixmodal.engine import child
 from ixmodal.errors import IxmodalError
-from ixmodal.runtime import Runtime
-from ixmodal.server.app import create_app
-from ixmodal.server.connection import bounded, raise_descriptor_limit
-from ixmodal.server.signals import handle_signals
-from ixmodal.server.telemetry.logs import configure_logging, take_over_uvicorns
-from ixmodal.spec.sources import load_spec
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
+    from ixmodal.runtime import Runtime
+    from ixmodal.server.connection import BoundedConnection
 
 
-def _build() -> Starlette:
+def _build() -> tuple[Starlette, type[BoundedConnection]]:
+    # Imported here, once the engine's process is on its way: the two start at the same time.
+    from ixmodal.runtime import Runtime
+    from ixmodal.server.app import create_app
+    from ixmodal.server.connection import bounded, raise_descriptor_limit
+    from ixmodal.server.signals import handle_signals
+    from ixmodal.server.telemetry.logs import configure_logging, take_over_uvicorns
+    from ixmodal.spec.sources import load_spec
+
     text = logging.StreamHandler()
     text.setFormatter(logging.Formatter("%(levelname)s:     %(message)s"))
     raise_descriptor_limit()
@@ -40,7 +47,7 @@ def _build() -> Starlette:
     except IxmodalError as error:
         raise SystemExit(f"ixmodal: {error.message}") from None
     _exit_if_failed(app, runtime)
-    return app
+    return app, bounded(runtime.spec.limits)
 
 
 def _exit_if_failed(app: Starlette, runtime: Runtime) -> None:
@@ -69,5 +76,5 @@ def _exit_if_failed(app: Starlette, runtime: Runtime) -> None:
     app.router.lifespan_context = lifespan
 
 
-app = _build()
-Connection = bounded(app.state.runtime.spec.limits)
+with child.beside():
+    app, Connection = _build()

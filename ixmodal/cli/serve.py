@@ -6,26 +6,21 @@ import ipaddress
 import json
 import logging
 import signal
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-import uvicorn
-from rich.logging import RichHandler
-from rich.panel import Panel
-from rich.table import Table
 
 from ixmodal import __version__
 from ixmodal.cli.terminal import Spec, console, errors, failure
+from ixmodal.engine import child
 from ixmodal.errors import IxmodalError
-from ixmodal.runtime import Runtime
-from ixmodal.server.app import create_app
-from ixmodal.server.connection import bounded, raise_descriptor_limit
-from ixmodal.server.keyring import KeyRing
-from ixmodal.server.signals import handle_signals
-from ixmodal.server.telemetry.logs import configure_logging
-from ixmodal.spec import App, Model
-from ixmodal.spec.sources import load_spec
-from ixmodal.weights.places import shown
+
+if TYPE_CHECKING:
+    import uvicorn
+
+    from ixmodal.runtime import Runtime
+    from ixmodal.server.keyring import KeyRing
+    from ixmodal.spec import App, Model
 
 
 def serve(
@@ -35,6 +30,34 @@ def serve(
     access_log: Annotated[bool, typer.Option(help="Print a line for each request.")] = True,
 ) -> None:
     """Serve a spec, or the model that ships, until interrupted."""
+    with child.beside():
+        server, runtime = _compose(spec, host, port, access_log=access_log)
+    failures: list[IxmodalError] = []
+
+    def give_up(error: IxmodalError) -> None:
+        failures.append(error)
+        if not runtime.draining:  # else it ends already; a second signal would cut that short
+            signal.raise_signal(signal.SIGTERM)
+
+    runtime.on_failed = give_up
+    server.run()
+    if failures:
+        raise failure(failures[0])
+    console.print("Stopped.")
+
+
+def _compose(spec: str | None, host: str, port: int, *, access_log: bool) -> tuple[uvicorn.Server, Runtime]:
+    # Imported here, once the engine's process is on its way: the two start at the same time.
+    import uvicorn
+    from rich.logging import RichHandler
+
+    from ixmodal.runtime import Runtime
+    from ixmodal.server.app import create_app
+    from ixmodal.server.connection import bounded, raise_descriptor_limit
+    from ixmodal.server.signals import handle_signals
+    from ixmodal.server.telemetry.logs import configure_logging
+    from ixmodal.spec.sources import load_spec
+
     text = RichHandler(console=errors, show_path=False) if errors.is_terminal else logging.StreamHandler()
     text.setFormatter(logging.Formatter("%(message)s"))
     raise_descriptor_limit()
@@ -50,22 +73,14 @@ def serve(
     config = uvicorn.Config(
         app, host, port, http=connection, ws="none", lifespan="on", log_config=None, access_log=False
     )
-    failures: list[IxmodalError] = []
-
-    def give_up(error: IxmodalError) -> None:
-        failures.append(error)
-        if not runtime.draining:  # else it ends already; a second signal would cut that short
-            signal.raise_signal(signal.SIGTERM)
-
-    runtime.on_failed = give_up
-    uvicorn.Server(config).run()
-    if failures:
-        raise failure(failures[0])
-    console.print("Stopped.")
+    return uvicorn.Server(config), runtime
 
 
 def _introduce(spec: App, keys: KeyRing, host: str, port: int) -> None:
     """Say what is served, where, with whose keys, and one command to try it."""
+    from rich.panel import Panel
+    from rich.table import Table
+
     base = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     table = Table.grid(padding=(0, 2))
     for model in spec.models:
@@ -82,6 +97,8 @@ def _introduce(spec: App, keys: KeyRing, host: str, port: int) -> None:
 
 
 def _origin(model: Model) -> str:
+    from ixmodal.weights.places import shown
+
     if model.upstream:
         return f"asked of {model.upstream.url}"
     overflow = f", overflows to {model.overflow_to}" if model.overflow_to else ""

@@ -5,23 +5,19 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import subprocess
-import sys
 from collections import deque
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import msgspec
 
+from ixmodal.engine import child as children
 from ixmodal.engine.messages import FrameBuffer, FromWorker, Load, ToWorker, frame, from_worker
 
 _RECEIVE_BYTES = 1 << 18
 _KEPT_LINES = 20
 _LINE_CHARACTERS = 500
 _EXIT_GRACE = 2.0
-_PACKAGE_HOME = str(Path(__file__).parents[2])
-"""Where the child finds this very package, however this process came to it."""
 
 
 class EngineProcess:
@@ -38,38 +34,14 @@ class EngineProcess:
 
     @classmethod
     async def spawn(cls, load: Load) -> EngineProcess:
-        """Start a child and tell it what to load. Raises `OSError` where no process can be started."""
-        ours, theirs = socket.socketpair()
-        error_read, error_write = os.pipe()
+        """Take a child and tell it what to load. Raises `OSError` where no process can be started."""
+        child = children.spawn()
         try:
-            child = subprocess.Popen(  # noqa: ASYNC220  # a spawn takes a millisecond, its handle must not get lost
-                [sys.executable, "-m", "ixmodal.engine.worker", str(theirs.fileno()), str(os.getpid())],
-                pass_fds=[theirs.fileno()],
-                env={
-                    **os.environ,
-                    "PYTHONPATH": os.pathsep.join(filter(None, [_PACKAGE_HOME, os.environ.get("PYTHONPATH")])),
-                },
-                stdin=subprocess.DEVNULL,
-                stdout=error_write,
-                stderr=error_write,
-            )
-        except OSError:
-            ours.close()
-            os.close(error_read)
-            raise
-        finally:
-            theirs.close()
-            os.close(error_write)
-        try:
-            reader, writer = await asyncio.open_connection(sock=ours)
+            reader, writer = await asyncio.open_connection(sock=child.connection)
         except BaseException:
-            # Cancelled in this moment, nobody else knows of the child.
-            ours.close()
-            os.close(error_read)
-            child.kill()
-            child.wait()
+            child.discard()  # cancelled in this moment, nobody else knows of it
             raise
-        process = cls(child, reader, writer, error_read)
+        process = cls(child.process, reader, writer, child.errors)
         process.send(load)
         return process
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 
+from ixmodal.engine import child
 from ixmodal.errors import InsufficientMemoryError, InvalidRequestError, IxmodalError, ModelNotFoundError
 from ixmodal.models.engines import judge
 from ixmodal.runtime.engines import FindLoad, find_load
@@ -113,6 +114,8 @@ class Runtime:
     async def start(self) -> None:
         """Begin to load the models in their order, in the background. Calling it again does nothing."""
         if self._loading is None:
+            if not any(served.is_expected for served in self.models.values()):
+                child.dismiss()
             self._loading = asyncio.create_task(self._load_all(), name="load models")
             self._reaping = asyncio.create_task(self._unload_idle(), name="unload idle models")
 
@@ -135,6 +138,7 @@ class Runtime:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+        child.dismiss()
         await asyncio.gather(*(served.stop() for served in self.models.values()))
 
     async def _load_all(self) -> None:

@@ -18,5 +18,10 @@ class Declared(BaseModel):
     """Base of all spec models: frozen, nothing unknown, no NaN or infinity."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True, protected_namespaces=()
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        validate_default=True,
+        protected_namespaces=(),
+        defer_build=True,  # they are parts of one another: the whole is built once, with the first spec
     )

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,7 +11,7 @@ import pytest
 from openai import OpenAI
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from tests.support.server import DEMO, ROOT, serve, wait_for
+from tests.support.server import DEMO, serve, wait_for
 
 
 class Collector(ThreadingHTTPServer):
@@ -64,10 +62,3 @@ def test_spans_reach_a_collector_before_the_server_ends(collector: Collector) ->
     named = {attribute.key: attribute.value.string_value for attribute in resource.resource.attributes}
     assert named["service.name"] == "mine"
     assert [span.name for scope in resource.scope_spans for span in scope.spans] == ["chat demo"]
-
-
-def test_a_start_imports_none_of_what_tells() -> None:
-    heavy = ("prometheus_client", "structlog", "opentelemetry")
-    code = f"import ixmodal.asgi, sys; print([name for name in {heavy!r} if name in sys.modules])"
-    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "[]"

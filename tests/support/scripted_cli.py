@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from functools import partial
 
-import ixmodal.cli.serve
+import ixmodal.runtime
 from ixmodal.cli import main
 from ixmodal.runtime import Runtime
 from tests.support.scripted import find_scripted
 
 if __name__ == "__main__":
-    ixmodal.cli.serve.Runtime = partial(Runtime, find_load=find_scripted)  # type: ignore[misc, assignment]  # for tests
+    ixmodal.runtime.Runtime = partial(Runtime, find_load=find_scripted)  # type: ignore[misc, assignment]  # for tests
     main()

@@ -5,17 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from ixmodal.engine.request import Constraint
 from ixmodal.server.errors import field_error
+from ixmodal.server.protocol.body import Body
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class JsonSchema(_Strict):
+class JsonSchema(Body):
     """A named schema. `strict` is always on: the answer matches it whether or not it is set."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
@@ -24,7 +21,7 @@ class JsonSchema(_Strict):
     strict: bool | None = None
 
 
-class ResponseFormat(_Strict):
+class ResponseFormat(Body):
     """`response_format`; only the type `json_schema` has a schema."""
 
     type: Literal["text", "json_object", "json_schema"]

@@ -7,10 +7,11 @@ import math
 import struct
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
 from ixmodal.engine.request import TextPrompt, TokenPrompt
 from ixmodal.server.errors import HTTPError
+from ixmodal.server.protocol.body import Body
 from ixmodal.server.protocol.completions import TokenIds, prompt_list
 
 MAX_INPUTS = 2048
@@ -29,10 +30,9 @@ _Lists = Annotated[list[TokenIds], Field(min_length=1, max_length=MAX_INPUTS)]
 Inputs = _Text | _Texts | TokenIds | _Lists
 
 
-class EmbeddingRequest(BaseModel):
+class EmbeddingRequest(Body):
     """The body."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
     model: str | None = Field(None, max_length=256)
     input: Annotated[Any, BeforeValidator(_inputs, json_schema_input_type=Inputs)]
     encoding_format: Literal["float", "base64"] | None = None

@@ -7,12 +7,13 @@ from collections.abc import Iterable
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import msgspec
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from ixmodal.engine.request import SamplingParams
 from ixmodal.server.errors import HTTPError, field_error
+from ixmodal.server.protocol.body import Body
 from ixmodal.server.protocol.constraints import MAX_GRAMMAR, to_constraint
 from ixmodal.spec import Limits
 
@@ -50,18 +51,17 @@ _READS_STOPS = BeforeValidator(_one_is_a_list, json_schema_input_type=StopText |
 _READS_BIASES = BeforeValidator(_token_ids, json_schema_input_type=_BiasesByText | None)
 
 
-class StreamOptions(BaseModel):
+class StreamOptions(Body):
     """`stream_options`."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
     include_usage: bool | None = None
     include_obfuscation: Literal[False] | None = None
 
 
-class SamplingFields(BaseModel):
+class SamplingFields(Body):
     """What both completion endpoints take. Null means unset everywhere."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(allow_inf_nan=False)
     refused: ClassVar[dict[str, tuple[Any, ...]]] = {}
     """Fields that this server knows but does not honour, with the values that ask for nothing."""
     without_effect: ClassVar[frozenset[str]] = frozenset({"user"})

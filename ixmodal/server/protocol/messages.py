@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, NotRequired, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from ixmodal.server.errors import field_error
+from ixmodal.server.protocol.body import Body
 from ixmodal.server.protocol.shown import ClosedDict, shown_as
 
 MAX_TOOL_CALLS = 128
@@ -45,18 +46,16 @@ def _text_of_parts(content: Any) -> Any:
 Content = str | list[TextPart | RefusalPart]
 
 
-class FunctionCall(BaseModel):
+class FunctionCall(Body):
     """The function of a tool call; `arguments` is JSON as a string."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
     name: str = Field(min_length=1, max_length=64)
     arguments: str
 
 
-class ToolCall(BaseModel):
+class ToolCall(Body):
     """A call that the assistant made earlier."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
     id: str = Field(min_length=1, max_length=128)
     type: Literal["function"] = "function"
     function: FunctionCall
@@ -67,10 +66,9 @@ CallId = Annotated[str, Field(min_length=1, max_length=128)]
 ToolCalls = Annotated[list[ToolCall], Field(max_length=MAX_TOOL_CALLS)]
 
 
-class Message(BaseModel):
+class Message(Body):
     """One message, its content as one text."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
     role: Literal["developer", "system", "user", "assistant", "tool"]
     content: Annotated[str | None, BeforeValidator(_text_of_parts)] = None
     name: Name | None = None

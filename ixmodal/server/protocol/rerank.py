@@ -8,19 +8,19 @@ import struct
 from collections.abc import Sequence
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
 from ixmodal.engine.request import TextPrompt
 from ixmodal.server.errors import HTTPError
+from ixmodal.server.protocol.body import Body
 from ixmodal.server.protocol.embeddings import MAX_INPUTS
 
 Text = Annotated[str, Field(min_length=1)]
 
 
-class DocumentObject(BaseModel):
+class DocumentObject(Body):
     """A document in the form that has a key."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
     text: Text
 
 
@@ -31,10 +31,9 @@ def _as_object(value: object) -> object:
 Document = Annotated[DocumentObject, BeforeValidator(_as_object, json_schema_input_type=Text | DocumentObject)]
 
 
-class RerankRequest(BaseModel):
+class RerankRequest(Body):
     """The body."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
     model: str | None = Field(None, max_length=256)
     query: Text
     documents: list[Document] = Field(min_length=1)

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from ixmodal.server.errors import HTTPError
+from ixmodal.server.protocol.body import Body
 from ixmodal.server.turns import ToolChoice
 
 MAX_TOOLS = 128
 ToolName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class Function(_Strict):
+class Function(Body):
     """A function that the model may call; `parameters` is a JSON schema of its arguments."""
 
     name: ToolName
@@ -26,7 +23,7 @@ class Function(_Strict):
     strict: bool | None = None
 
 
-class Tool(_Strict):
+class Tool(Body):
     """A tool of type `function`, the only type here."""
 
     type: Literal["function"]
@@ -43,27 +40,27 @@ class Tool(_Strict):
         return {"type": "function", "function": function}
 
 
-class FunctionName(_Strict):
+class FunctionName(Body):
     """A function by its name."""
 
     name: ToolName
 
 
-class NamedChoice(_Strict):
+class NamedChoice(Body):
     """`tool_choice` that names one function."""
 
     type: Literal["function"]
     function: FunctionName
 
 
-class Allowed(_Strict):
+class Allowed(Body):
     """The inside of an `allowed_tools` choice."""
 
     mode: Literal["auto", "required"]
     tools: list[NamedChoice] = Field(min_length=1, max_length=MAX_TOOLS)
 
 
-class AllowedChoice(_Strict):
+class AllowedChoice(Body):
     """`tool_choice` that narrows the tools."""
 
     type: Literal["allowed_tools"]

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from typing import Any, Literal
 
 import psutil
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 from typing_extensions import TypedDict
@@ -18,6 +18,7 @@ from ixmodal.server.auth import is_admin, require_admin
 from ixmodal.server.errors import HTTPError
 from ixmodal.server.json import JSONResponse
 from ixmodal.server.openapi.operation import Described, Operation
+from ixmodal.server.protocol.body import Body
 from ixmodal.server.protocol.objects.models import ModelList, News
 from ixmodal.server.protocol.responses.listing import query_of
 from ixmodal.server.routes.common import model_of, parse, runtime_of
@@ -28,26 +29,24 @@ MIB = 1024 * 1024
 _LOOK_EVERY = 1.0
 
 
-class LoadRequest(BaseModel):
+class LoadRequest(Body):
     """Which model to load, and whether to wait until it is ready."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
     model: str = Field(max_length=128)
     wait: bool = True
 
 
-class UnloadRequest(BaseModel):
+class UnloadRequest(Body):
     """Which model to unload. With `drain`, running requests are waited for; else they refuse it."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
     model: str = Field(max_length=128)
     drain: bool = False
 
 
-class FollowQuery(BaseModel):
+class FollowQuery(Body):
     """How long to follow, seconds; unset: `limits.request_timeout`, which is the most."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(strict=False)
     seconds: float | None = Field(None, ge=0, allow_inf_nan=False)
 
 

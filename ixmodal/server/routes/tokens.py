@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -13,6 +13,7 @@ from ixmodal.models.tool_calls import choose_format
 from ixmodal.server.errors import field_error
 from ixmodal.server.json import JSONResponse
 from ixmodal.server.openapi.operation import ENGINE, Described, Operation
+from ixmodal.server.protocol.body import Body
 from ixmodal.server.protocol.messages import Messages
 from ixmodal.server.protocol.objects.tokens import PromptText, TokenizerInfo, Tokens
 from ixmodal.server.protocol.responses.listing import query_of
@@ -20,10 +21,9 @@ from ixmodal.server.protocol.tools import MAX_TOOLS, Tool
 from ixmodal.server.routes.common import model_of, parse, runtime_of
 
 
-class TokenizeRequest(BaseModel):
+class TokenizeRequest(Body):
     """A text, or a conversation."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
     model: str | None = None
     prompt: str | None = None
     messages: Messages | None = None
@@ -54,18 +54,17 @@ class TokenizeRequest(BaseModel):
         return ChatPrompt(*choose_format(model.chat_template).adapt(messages, tools))
 
 
-class DetokenizeRequest(BaseModel):
+class DetokenizeRequest(Body):
     """Token ids."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
     model: str | None = None
     tokens: list[int] = Field(max_length=1_048_576)
 
 
-class ModelQuery(BaseModel):
+class ModelQuery(Body):
     """The query of `GET /tokenizer_info`."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(strict=False)
     model: str | None = None
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from ixmodal.server.protocol.body import Body
 from ixmodal.server.protocol.responses.items import InputItems, Item, kept, new_id
 from ixmodal.server.protocol.responses.request import Metadata
 
@@ -14,24 +15,20 @@ MAX_ITEMS = 20
 """Items that one request may add."""
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class CreateConversation(_Body):
+class CreateConversation(Body):
     """The body of `POST /v1/conversations`."""
 
     items: Annotated[InputItems | None, Field(max_length=MAX_ITEMS)] = None
     metadata: Metadata | None = None
 
 
-class UpdateConversation(_Body):
+class UpdateConversation(Body):
     """The body of `POST /v1/conversations/{id}`."""
 
     metadata: Metadata | None
 
 
-class CreateItems(_Body):
+class CreateItems(Body):
     """The body of `POST /v1/conversations/{id}/items`."""
 
     items: Annotated[InputItems, Field(min_length=1, max_length=MAX_ITEMS)]

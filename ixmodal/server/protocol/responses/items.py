@@ -5,10 +5,11 @@ from __future__ import annotations
 import uuid
 from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationInfo, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
 from ixmodal.server.errors import field_error
+from ixmodal.server.protocol.body import Body
 from ixmodal.server.protocol.shown import ClosedDict, NullIsUnset, shown_as
 
 Id = Annotated[str, Field(min_length=1, max_length=128)]
@@ -140,10 +141,9 @@ class FunctionCallOutputItem(_ItemModel):
     caller: dict[Literal["type"], Literal["direct"]] | None = None
 
 
-class ThoughtText(BaseModel):
+class ThoughtText(Body):
     """A text of a reasoning item, or of its summary."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
     type: Literal["summary_text", "reasoning_text"]
     text: str
 

@@ -6,10 +6,11 @@ import json
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import msgspec
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from ixmodal.engine.request import Constraint
 from ixmodal.server.errors import HTTPError, field_error
+from ixmodal.server.protocol.body import Body
 from ixmodal.server.protocol.fields import SamplingFields, over
 from ixmodal.server.protocol.responses.items import Id, InputItems, Item, kept
 from ixmodal.server.protocol.responses.tools import FunctionTool, ToolChoiceField, check_choice, to_choice
@@ -37,11 +38,7 @@ def _conversation_id(value: Any) -> Any:
     return value.get("id") if isinstance(value, dict) and set(value) == {"id"} else value
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class ConversationId(_Strict):
+class ConversationId(Body):
     """A conversation by its id."""
 
     id: Id
@@ -50,13 +47,13 @@ class ConversationId(_Strict):
 _READS_ID = BeforeValidator(_conversation_id, json_schema_input_type=Id | ConversationId | None)
 
 
-class ResponseStreamOptions(_Strict):
+class ResponseStreamOptions(Body):
     """`stream_options`."""
 
     include_obfuscation: Literal[False] | None = None
 
 
-class Format(_Strict):
+class Format(Body):
     """`text.format`; the last four fields belong to `json_schema`."""
 
     type: Literal["text", "json_object", "json_schema"]
@@ -89,7 +86,7 @@ class TextOptions(NullIsUnset):
     verbosity: Literal["low", "medium", "high"] | None = None
 
 
-class ReasoningOptions(_Strict):
+class ReasoningOptions(Body):
     """`reasoning`: no effect here."""
 
     effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None

@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
 from ixmodal.server.errors import field_error
+from ixmodal.server.protocol.body import Body
 from ixmodal.server.protocol.shown import NullIsUnset
 from ixmodal.server.protocol.tools import MAX_TOOLS, ToolName
 from ixmodal.server.turns import ToolChoice
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class FunctionTool(NullIsUnset):
@@ -51,14 +48,14 @@ class FunctionTool(NullIsUnset):
         return {"type": "function", "function": function}
 
 
-class NamedTool(_Strict):
+class NamedTool(Body):
     """A function by its name."""
 
     type: Literal["function"]
     name: ToolName
 
 
-class AllowedTools(_Strict):
+class AllowedTools(Body):
     """A choice that narrows the tools."""
 
     type: Literal["allowed_tools"]
