@@ -32,8 +32,8 @@ check: $(BIN)/ixmodal          ## formatting, lints, types, import contracts
 format: $(BIN)/ixmodal         ## format and mend what can be mended
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
-bench: $(BIN)/ixmodal          ## decode through HTTP against the bare library
-	$(BIN)/python -m bench.decode
+bench: $(BIN)/ixmodal          ## all cases beside other servers: see docs/performance.md
+	$(BIN)/python -m bench all
 fuzz: $(BIN)/ixmodal           ## 10,000 generated requests to a real server
 	$(BIN)/python -m tests.fuzz --cases 10000
 chaos: $(BIN)/ixmodal          ## every fault for a minute; needs Debian's libfaketime

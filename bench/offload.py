@@ -23,8 +23,8 @@ from typing import Any
 
 import httpx
 
-from bench.decode import MODELS, RESULTS
 from bench.machine import describe_machine
+from bench.models import MODELS, RESULTS
 from ixmodal.planning.measure import SpeedMeter
 from ixmodal.runtime.memory import MIB, Gpu, gpus
 from tests.support.server import DEMO, launch

@@ -19,8 +19,8 @@ from typing import Any
 
 import httpx
 
-from bench.decode import MODELS, RESULTS
 from bench.machine import describe_machine
+from bench.models import MODELS, RESULTS
 from ixmodal.planning.measure import SpeedMeter
 from ixmodal.planning.report import Latency, report
 from ixmodal.planning.simulation import Deployment, simulate

@@ -18,7 +18,7 @@ TOKENS, WORDS = 32, 16
 def measure(options: Options) -> Record:
     """On the model of 110 M."""
     streams = options.streams or (1, 4, 8, 16)
-    grid, record = compare("110m", "streams", options, streams, repetitions=5, budget=330)
+    grid, record = compare("110m", "streams", options, streams, repetitions=5, budget=300)
     record.requirements = _requirements(grid, streams)
     return record
 

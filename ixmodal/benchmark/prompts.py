@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 
 _WORDS = "the of and to in is you that it he was for on are with as his they at be this have from or one had by word"
+WORDS = tuple(_WORDS.split())
+"""Common ones, which most vocabularies hold as one token each."""
 
 
 class Prompts:
@@ -12,7 +14,6 @@ class Prompts:
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
-        self._words = _WORDS.split()
 
     def system(self, words: int) -> str:
         """The one system prompt of this seed."""
@@ -23,4 +24,4 @@ class Prompts:
         return self._text(words, f"{conversation}/{turn}")
 
     def _text(self, words: int, name: str) -> str:
-        return " ".join(random.Random(f"{self._seed}/{name}").choices(self._words, k=words))
+        return " ".join(random.Random(f"{self._seed}/{name}").choices(WORDS, k=words))
