@@ -28,8 +28,8 @@ def measure(options: Options) -> Record:
         problems = servers.problems
     about = (
         f"{NAMES['110m']}; {setup.threads} thread(s), 4 slots of 1,024 tokens; a closed loop of 8 prompts, 4 at a "
-        f"time, 6 of {SHORT} words and 2 of {LONG}, answers of {TOKENS} tokens; {grid.repetitions} interleaved repetitions, "
-        f"times of all pooled."
+        f"time, 6 of {SHORT} words and 2 of {LONG}, answers of {TOKENS} tokens; {grid.repetitions} interleaved "
+        "repetitions, times of all pooled."
     )
     table = _table(grid, options.servers)
     return Record("long_prompts", about, {}, [table], [], runs_of(grid), sorted(set(problems)))
