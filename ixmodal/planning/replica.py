@@ -1,42 +1,19 @@
-"""One replica in the simulation: a queue, slots, and an engine that gives each running sequence a forward in turn."""
+"""One replica in the simulation: a queue, slots, and an engine that does one forward after another."""
 
 from __future__ import annotations
 
 import math
 from collections import deque
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
 
 import simpy
 
+from ixmodal.planning.engine import Job, SimulatedEngine
 from ixmodal.planning.speeds import Speeds
-from ixmodal.planning.traffic import Arrival
-
-_INSTANT = 1e-7
-"""Seconds below which a job has nothing left: more than the clock's rounding after a year."""
-
-
-@dataclass(eq=False)
-class Job:
-    """A request on its way. Times are seconds of the simulation; None: not yet, or never."""
-
-    arrival: Arrival
-    placed: float = 0.0
-    started: float | None = None
-    first_token: float | None = None
-    finished: float | None = None
-    refused: bool = False
-    turns: float = field(default=0.0, repr=False)
-    turn_seconds: float | None = field(default=None, repr=False)
-    """A prompt chunk's own time; None while decoding, when the step's time depends on how many decode."""
 
 
 class Replica:
-    """Between two changes of who runs, all running jobs progress in line, so only changes are events.
-
-    A turn of the engine gives each running sequence one forward: a chunk of `batch_size` prompt tokens, or one
-    token. The turn's length is what the chunks take plus one decode step for those that decode.
-    """
+    """What arrives during a forward joins after it, as the engine looks at its socket between two forwards."""
 
     def __init__(
         self,
@@ -49,10 +26,12 @@ class Replica:
         on_done: Callable[[Replica], None],
     ) -> None:
         self._environment = environment
-        self._speeds = speeds
-        self._slots, self._batch_size, self._queue_timeout = slots, batch_size, queue_timeout
+        self._engine = SimulatedEngine(speeds, slots, batch_size)
+        self._overhead = speeds.overhead_seconds
+        self._slots, self._queue_timeout = slots, queue_timeout
         self._on_done = on_done
-        self._running: list[Job] = []
+        self._joining: deque[tuple[float, Job]] = deque()
+        """Jobs on their way from the queue to the engine, and when they are there."""
         self._queue: deque[Job] = deque()
         self._changed = environment.event()
         self.created = environment.now
@@ -65,7 +44,11 @@ class Replica:
     @property
     def load(self) -> int:
         """Requests that run or wait here."""
-        return len(self._running) + len(self._queue)
+        return self._in_slots + len(self._queue)
+
+    @property
+    def _in_slots(self) -> int:
+        return len(self._engine.running) + len(self._joining)
 
     def accept(self, job: Job) -> None:
         """Put a job into a slot or the queue."""
@@ -77,54 +60,64 @@ class Replica:
 
     def _fill(self) -> None:
         now = self._environment.now
-        while self._queue and len(self._running) < self._slots:
+        while self._queue and self._in_slots < self._slots:
             job = self._queue.popleft()
             if now - job.placed > self._queue_timeout:
                 job.refused, job.finished = True, job.placed + self._queue_timeout
                 continue
             job.started = now
-            job.turns = math.ceil(job.arrival.prompt_tokens / self._batch_size)
-            read = job.arrival.prompt_tokens / self._speeds.prefill_tokens_per_second
-            job.turn_seconds = (read + self._speeds.overhead_seconds) / job.turns
-            self._running.append(job)
-
-    def _turn_seconds(self) -> float:
-        reading = [job.turn_seconds for job in self._running if job.turn_seconds is not None]
-        return sum(reading) + self._speeds.decode_step(len(self._running) - len(reading))
+            # The overhead of one that has waited is already behind it.
+            there = max(now, job.placed + self._overhead)
+            self._joining.append((max(there, self._joining[-1][0]) if self._joining else there, job))
 
     def _run(self) -> Generator[simpy.Event, None, None]:
         while True:
-            if not self._running:
+            self._join(before=self._environment.now)
+            if self._engine.running:
+                yield from self._forward()
+            elif self._joining:
+                yield self._environment.timeout(max(0.0, self._joining[0][0] - self._environment.now))
+                self._join(before=math.nextafter(self._environment.now, math.inf))
+            else:
                 self.idle_since = self._environment.now
                 yield self._changed
-            self._changed = self._environment.event()
-            turn = self._turn_seconds()
-            began = self._environment.now
-            cohort = list(self._running)  # who joins before the next event has made no progress by then
-            yield self._environment.timeout(min(job.turns for job in cohort) * turn) | self._changed
-            self._progress(cohort, self._environment.now - began, turn)
+                self._changed = self._environment.event()
 
-    def _progress(self, cohort: list[Job], seconds: float, turn: float) -> None:
-        self.busy_seconds += seconds
-        ended = False
-        for job in cohort:
-            job.turns -= seconds / turn
-            if job.turns * turn <= _INSTANT and not self._next_phase(job):
-                self._running.remove(job)
-                ended = True
+    def _join(self, before: float) -> None:
+        while self._joining and self._joining[0][0] < before:
+            self._engine.running.append(self._joining.popleft()[1])
+
+    def _forward(self) -> Generator[simpy.Event, None, None]:
+        """Do the next forwards, up to the end of the one during which a job arrives."""
+        forwards = self._engine.next_forwards()
+        began, count = self._environment.now, forwards.count
+        self._changed = self._environment.event()
+        if not self._joining:
+            yield self._environment.timeout(count * forwards.seconds) | self._changed
+        if self._joining:
+            passed = max(0.0, self._joining[0][0] - began)
+            count = min(count, math.floor(passed / forwards.seconds) + 1)
+        end = began + count * forwards.seconds
+        if end > self._environment.now:
+            yield self._environment.timeout(end - self._environment.now)
+        self.busy_seconds += count * forwards.seconds
+        forwards.run(count)
+        self._note()
+
+    def _note(self) -> None:
+        """Note first tokens and ends, and let the next ones in."""
+        now = self._environment.now
+        ended = []
+        for job in self._engine.running:
+            if job.first_token is None and not job.prompt_left:
+                job.first_token = now
+            if not job.answer_left:
+                job.finished = now
+                ended.append(job)
+        for job in ended:
+            self._engine.running.remove(job)
         if ended:
             self._fill()
-            if not self._running:
-                self.idle_since = self._environment.now
+            if not self._in_slots:
+                self.idle_since = now
             self._on_done(self)
-
-    def _next_phase(self, job: Job) -> bool:
-        """From the prompt to the answer, whose first token comes with the prompt's last chunk. False: it is done."""
-        now = self._environment.now
-        if job.turn_seconds is not None:
-            job.first_token, job.turn_seconds = now, None
-            job.turns = job.arrival.completion_tokens - 1
-            if job.turns > 0:
-                return True
-        job.finished = now
-        return False

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ixmodal.planning.replica import Job
+from ixmodal.planning.engine import Job
 from ixmodal.planning.simulation import Outcome
 
 PERCENTILES = (50, 90, 95, 99)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import simpy
 
-from ixmodal.planning.replica import Job, Replica
+from ixmodal.planning.engine import Job
+from ixmodal.planning.replica import Replica
 from ixmodal.planning.speeds import Speeds
 from ixmodal.planning.traffic import Arrival
 from ixmodal.spec import App
