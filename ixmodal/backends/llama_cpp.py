@@ -208,7 +208,8 @@ class LlamaCppBackend(CopiedSequences):
     def _fill(self, chunks: Sequence[Chunk]) -> dict[int, range]:
         """Write the native batch; returns each slot's rows that yield logits, the last token's always."""
         batch, at, rows = self._batch, 0, dict[int, range]()
-        for chunk in chunks:
+        # The library computes sequences together as long as their numbers follow each other in the batch.
+        for chunk in sorted(chunks, key=lambda chunk: chunk.slot):
             for offset, token in enumerate(chunk.tokens):
                 batch.token[at] = token
                 batch.pos[at] = chunk.past + offset
