@@ -92,7 +92,8 @@ def _speeds(spec: App, file: Path | None, measure: str | None, save: Path | None
     model = spec.local_models[0]
     console.print(f"measuring {measure} …", style="dim")
     with closing(SpeedMeter(measure, model.id, key)) as meter:
-        figures = meter.measure(model.slots)
+        batches = None if model.engine == "auto" else model.engine == "llama_cpp"
+        figures = meter.measure(model.slots, batch_size=model.batch_size, batches=batches)
     if save:
         save.write_text(figures.model_dump_json(indent=2) + "\n")
     return figures

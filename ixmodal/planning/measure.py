@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
-import statistics
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from random import Random
 from typing import Any
 
 import httpx
 
 from ixmodal.errors import EngineError
+from ixmodal.planning.observations import DecodeStep, FirstToken, Observations
 from ixmodal.planning.speeds import Speeds
 
 _WORDS = ("the", "of", "and", "to", "in", "is", "you", "that", "it", "he", "was", "for", "on", "are", "with", "as")
-_SHORT, _LONG = 16, 160
-"""Words of the two prompts whose difference tells the speed of reading."""
+_IDS = range(10, 250)
+"""Token ids that every vocabulary has: those of bytes, or of the commonest characters."""
+_LONGEST = 256
+_COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+"""Sequences side by side of which decode steps are measured; those in between lie in line."""
 
 
 @dataclass(frozen=True)
@@ -36,72 +41,138 @@ class SpeedMeter:
     def __init__(self, base_url: str, model: str, api_key: str | None = None, *, timeout: float = 600) -> None:
         """`base_url` ends in /v1, as OpenAI clients have it."""
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        self._client = httpx.Client(base_url=base_url, headers=headers, timeout=timeout)
+        self._client = httpx.Client(
+            base_url=base_url, headers=headers, timeout=timeout, limits=httpx.Limits(max_connections=None)
+        )
         self._model = model
-        self._count = 0
-        self._lock = threading.Lock()
+        self._dice = Random()
+        self._takes_ids = True
 
-    def measure(self, slots: int, *, tokens: int = 48, runs: int = 3) -> Speeds:
+    def measure(
+        self, slots: int, *, batch_size: int = 64, seconds: float = 60, rounds: int = 5, batches: bool | None = None
+    ) -> Speeds:
         """Measure with 1 to `slots` sequences. Raises `EngineError` if the server refuses or can't be reached."""
+        self.warm_up()
+        return self.observe(slots, batch_size=batch_size, seconds=seconds, rounds=rounds, batches=batches).fit(batches)
+
+    def warm_up(self) -> None:
+        """A first request that doesn't count, which also tells whether the server takes token ids as a prompt."""
         try:
-            self.complete(_SHORT, 4)
-            short = [self.complete(_SHORT, 2) for _ in range(runs)]
-            long = [self.complete(_LONG, 2) for _ in range(runs)]
-            steps = [self._step(count, tokens, runs) for count in range(1, slots + 1)]
-        except httpx.HTTPError as error:
-            raise EngineError(f"{self._client.base_url} can't be measured: {error}") from None
-        more_tokens = long[0].prompt_tokens - short[0].prompt_tokens
-        more_seconds = max(1e-6, _median_first(long) - _median_first(short))
-        prefill = more_tokens / more_seconds
-        overhead = max(0.0, _median_first(short) - short[0].prompt_tokens / prefill)
-        return Speeds(prefill_tokens_per_second=prefill, decode_step_seconds=tuple(steps), overhead_seconds=overhead)
+            self.complete(8, 4)
+        except _RefusedError:
+            self._takes_ids = False
+            self.complete(8, 4)
+
+    def observe(
+        self, slots: int, *, batch_size: int = 64, seconds: float = 60, rounds: int = 5, batches: bool | None = None
+    ) -> Observations:
+        """Everything in turn, `rounds` times or until `seconds` have passed, but at least once.
+
+        Within a round each figure is taken once, so that a machine whose speed changes is slow or fast for all.
+        """
+        seen = Observations(batch_size)
+        began = time.perf_counter()
+        for done in range(1, rounds + 1):
+            self._observe_reading(seen)
+            self._observe_decoding(seen, slots)
+            if seen.fit(batches).is_batching:
+                for beside in sorted({1, slots - 1} - {0}):
+                    self._observe_mixture(seen, beside)
+            passed = time.perf_counter() - began
+            if passed * (done + 1) / done > seconds:
+                break
+        return seen
 
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
 
-    def _step(self, count: int, tokens: int, runs: int) -> float:
-        with ThreadPoolExecutor(count) as pool:
-            steps = []
-            for _ in range(runs):
-                streams = list(pool.map(lambda _: self.complete(_SHORT, tokens), range(count)))
-                steps += [(stream.last - stream.first) / (tokens - 1) for stream in streams]
-        return statistics.median(steps)
+    def _observe_reading(self, seen: Observations) -> None:
+        most = min(seen.batch_size, _LONGEST // 2)
+        for length in sorted({1, max(2, most // 4), max(2, most // 2), max(2, most), max(4, 2 * most)}):
+            found = self.complete(length, 1)
+            seen.first_tokens.append(FirstToken(found.prompt_tokens, found.first))
 
-    def complete(self, words: int, tokens: int) -> Stream:
-        """One streamed completion of exactly `tokens` tokens, after a prompt that no cache holds."""
+    def _observe_decoding(self, seen: Observations, slots: int, tokens: int = 24) -> None:
+        for count in sorted({n for n in _COUNTS if n < slots} | {slots}):
+            with ThreadPoolExecutor(count) as pool:
+                streams = list(pool.map(lambda _: self.complete(1, tokens), range(count)))
+            steps = sorted((found.last - found.first) / (tokens - 1) for found in streams)
+            seen.steps.append(DecodeStep(count, max(steps[len(steps) // 2], 1e-6)))
+
+    def _observe_mixture(self, seen: Observations, beside: int, tokens: int = 48) -> None:
+        """Prompts of less than a batch, read while `beside` other sequences decode."""
+        length = max(1, min(seen.batch_size, _LONGEST) - beside)
+        begun = threading.Semaphore(0)
+        with ThreadPoolExecutor(beside) as pool:
+            running = [pool.submit(self.complete, 1, tokens, begun.release) for _ in range(beside)]
+            for _ in running:
+                begun.acquire(timeout=self._client.timeout.read)
+            for share in (1.0, 0.5):
+                # At any moment of a step, not just after the last one.
+                time.sleep(self._dice.random() * seen.steps[0].seconds * 2)
+                found = self.complete(max(1, round(length * share)), 1)
+                if _all_run(running):
+                    seen.first_tokens.append(FirstToken(found.prompt_tokens, found.first, beside))
+            for future in running:
+                future.result()
+
+    def complete(self, prompt_tokens: int, tokens: int, on_first: Callable[[], object] = lambda: None) -> Stream:
+        """One streamed completion of exactly `tokens` tokens, after a prompt that no cache holds.
+
+        Its length is `prompt_tokens` where the server takes ids, else that many words. Raises `EngineError`.
+        """
         body = {
             "model": self._model,
-            "prompt": self._prompt(words),
+            "prompt": self._prompt(prompt_tokens),
             "max_tokens": tokens,
             "ignore_eos": True,
-            "temperature": 0,
             "stream": True,
             "stream_options": {"include_usage": True},
         }
         began = time.perf_counter()
-        with self._client.stream("POST", "completions", json=body) as response:
-            if response.is_error:
-                response.read()
-                raise EngineError(f"the server answered {response.status_code}: {response.text[:300]}")
-            events: list[tuple[float, dict[str, Any]]] = [
-                (time.perf_counter() - began, json.loads(line[6:]))
-                for line in response.iter_lines()
-                if line.startswith("data: {")
-            ]
-        if len(events) < 2 or "usage" not in events[-1][1]:
+        times: list[float] = []
+        last = ""
+        try:
+            with self._client.stream("POST", "completions", json=body) as response:
+                for line in _data_lines(response):
+                    times.append(time.perf_counter() - began)
+                    last = line
+                    if len(times) == 1:
+                        on_first()
+        except httpx.HTTPError as error:
+            raise EngineError(f"{self._client.base_url} can't be measured: {error}") from None
+        finally:
+            on_first()
+        usage = _usage(last)
+        if len(times) < 2 or not usage:
             raise EngineError("the server's stream ended without usage; only a server that counts can be measured")
-        usage = events[-1][1]["usage"]
-        return Stream(events[0][0], events[-2][0], usage["prompt_tokens"], usage["completion_tokens"])
+        cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
+        return Stream(times[0], times[-2], usage["prompt_tokens"] - cached, usage["completion_tokens"])
 
-    def _prompt(self, words: int) -> str:
-        with self._lock:
-            self._count += 1
-            number = self._count
-        # The number's digits choose the first words, so that no two prompts begin alike.
-        digits = [number // 16**place % 16 for place in range(4)]
-        return " ".join(_WORDS[(digits[i % 4] + i // 4) % 16] for i in range(words))
+    def _prompt(self, length: int) -> list[int] | str:
+        if self._takes_ids:
+            return self._dice.choices(_IDS, k=length)
+        return " ".join(self._dice.choices(_WORDS, k=length))
 
 
-def _median_first(streams: list[Stream]) -> float:
-    return statistics.median(stream.first for stream in streams)
+class _RefusedError(EngineError):
+    """The server doesn't take what was asked."""
+
+
+def _data_lines(response: httpx.Response) -> Iterator[str]:
+    if response.is_error:
+        response.read()
+        raise _RefusedError(f"the server answered {response.status_code}: {response.text[:300]}")
+    for line in response.iter_lines():
+        if line.startswith("data: {"):
+            yield line
+
+
+def _usage(line: str) -> dict[str, Any] | None:
+    found: dict[str, Any] | None = json.loads(line[6:]).get("usage") if line else None
+    return found
+
+
+def _all_run(futures: list[Future[Stream]]) -> bool:
+    return not any(future.done() for future in futures)

@@ -81,8 +81,10 @@ class Observations:
         known = sorted((count, statistics.median(seconds)) for count, seconds in groups.items())
         steps: list[float] = []
         for (low, first), (high, last) in zip([known[0], *known][: len(known)], known, strict=True):
-            steps += [last if high == low else first + (last - first) * (n - low) / (high - low)
-                      for n in range(len(steps) + 1, high + 1)]
+            steps += [
+                last if high == low else first + (last - first) * (n - low) / (high - low)
+                for n in range(len(steps) + 1, high + 1)
+            ]
         return steps
 
     def _mixed(self, figures: Speeds) -> float | None:
@@ -101,8 +103,9 @@ class Observations:
 def _line(rows: list[tuple[float, float, float]]) -> tuple[float, float]:
     """Least squares of the relative error: a >= 0 and b of y = a·u + b·v for rows of (u, v, y > 0)."""
     weighed = [(u / max(y, 1e-9), v / max(y, 1e-9)) for u, v, y in rows]
-    uu, uv, vv = (sum(x * y for x, y in pairs) for pairs in (
-        [(u, u) for u, _ in weighed], weighed, [(v, v) for _, v in weighed]))
+    uu, uv, vv = (
+        sum(x * y for x, y in pairs) for pairs in ([(u, u) for u, _ in weighed], weighed, [(v, v) for _, v in weighed])
+    )
     su, sv = sum(u for u, _ in weighed), sum(v for _, v in weighed)
     determinant = uu * vv - uv * uv
     if determinant > 1e-12 * uu * vv:

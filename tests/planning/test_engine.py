@@ -119,7 +119,14 @@ class TimedChannel:
         sampling = SamplingParams(max_tokens=arrival.completion_tokens, ignore_eos=True, temperature=0)
         return Generate(id, GenerationRequest(TokenPrompt(prompt), sampling))
 
-    def send(self, message: FromWorker) -> None:
+    @property
+    def has_news(self) -> bool:
+        return True
+
+    def flush(self) -> None:
+        pass
+
+    def put(self, message: FromWorker) -> None:
         now = self._backend.now
         if isinstance(message, Started):
             assert not message.cached_tokens
