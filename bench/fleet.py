@@ -83,7 +83,7 @@ class Fleet:
         measured = Measured(run, summarise(run), self._shares(name, before, passed, run.seconds))
         if measured.summary.complete < measured.summary.requests:
             self._note(name, f"{measured.summary.outcomes} {measured.summary.detail}")
-            if "timed out" in measured.summary.outcomes:
+            if "timed out" in measured.summary.outcomes or not server.is_running:
                 self._replace(name)
         return measured
 

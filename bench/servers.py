@@ -125,6 +125,11 @@ class Server:
         return self._process.pid
 
     @property
+    def is_running(self) -> bool:
+        """Whether its first process lives."""
+        return self._process.poll() is None
+
+    @property
     def base_url(self) -> str:
         """As OpenAI clients have it."""
         return f"http://127.0.0.1:{self.port}/v1"
