@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from ixmodal.errors import EngineError
 from ixmodal.models.vocabulary import Vocabulary
 
 if TYPE_CHECKING:  # the server's process needs no NumPy, and starts a tenth of a second sooner without
@@ -112,21 +111,3 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Free the native memory."""
-
-
-class Uncopied:
-    """For a library that gives nobody the keys and values of a slot: refuses what `can_copy` does not offer."""
-
-    can_copy = False
-
-    def copy(self, source: int, target: int, count: int) -> None:
-        """Raises `EngineError`."""
-        raise EngineError("this library copies no slots")
-
-    def save(self, slot: int, count: int) -> State:
-        """Raises `EngineError`."""
-        raise EngineError("this library saves no slots")
-
-    def restore(self, slot: int, state: State) -> None:
-        """Raises `EngineError`."""
-        raise EngineError("this library restores no slots")

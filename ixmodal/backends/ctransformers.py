@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from ixmodal.backends.base import Chunk, LoadParams, Logits, Uncopied
+from ixmodal.backends.base import Chunk, LoadParams, Logits, State
 from ixmodal.backends.cpu import library_variant
+from ixmodal.backends.ctransformers_llama import LlamaContexts
+from ixmodal.backends.ctransformers_wrapper import WrapperContexts
 from ixmodal.errors import EngineError, WeightsError
-from ixmodal.models.inspect import inspect
+from ixmodal.models.inspect import ModelFile, inspect
 from ixmodal.models.vocabulary import SPACE, TokenType
 
 _TEXT_TYPES = (TokenType.NORMAL, TokenType.USER_DEFINED, TokenType.BYTE)
@@ -34,11 +34,11 @@ def _library() -> Any:
     return importlib.import_module("ctransformers.llm")
 
 
-class CtransformersBackend(Uncopied):
-    """One native context a slot; with `mmap` they share the weights' pages."""
+class CtransformersBackend:
+    """A native context a slot: of one copy of the weights for GGUF files on a CPU, else each with a copy of its own."""
 
     max_chunks = 1
-    can_score = can_pool = False
+    can_pool = False
 
     def __init__(self, params: LoadParams) -> None:
         """Load the model.
@@ -54,32 +54,19 @@ class CtransformersBackend(Uncopied):
         self._special = {token for token, kind in enumerate(model.vocabulary.types) if kind not in _TEXT_TYPES}
         self._special.update(model.vocabulary.infill_ids or ())
         self.chat_template = model.chat_template
-        self.context_length = params.context_length or model.context_length
         self.slots = params.slots
         self._adds_space = model.format == "gguf"  # in front of a text; the older loader leaves that to its caller
-        self._threads, self._batch_size = params.threads, params.batch_size
-        library = _library()
-        config = library.Config(
-            context_length=self.context_length,
-            gpu_layers=params.gpu_layers,
-            mmap=params.mmap,
-            mlock=params.mlock,
-        )
-        variant = library_variant() if params.gpu_layers == 0 else None
-        try:
-            kind = "llama" if model.format == "ggjt" else "gguf"
-            self._contexts = [library.LLM(params.path, kind, config=config, lib=variant) for _ in range(params.slots)]
-        except (OSError, RuntimeError, ValueError) as error:
-            raise WeightsError(f"{params.path} can't be loaded: {error}") from None
-        self._check()
-
-    def _check(self) -> None:
-        context = self._contexts[0]
-        if context.vocab_size != len(self.vocabulary):
+        self._closed = False
+        self._held = [0] * params.slots
+        asked = params.context_length or model.context_length
+        self._contexts = _contexts(model, params, asked)
+        if self._contexts.vocabulary_size != len(self.vocabulary):
             raise WeightsError(
-                f"the library sees {context.vocab_size} tokens, the header {len(self.vocabulary)}; fetch the file again"
+                f"the library sees {self._contexts.vocabulary_size} tokens, the header {len(self.vocabulary)}; "
+                "fetch the file again"
             )
-        self.context_length = min(self.context_length, context.context_length)
+        self.context_length = min(asked, self._contexts.context_length)
+        self.can_copy, self.can_score = self._contexts.can_copy, self._contexts.can_score
 
     def tokenize(self, text: str) -> list[int]:
         """Token ids of plain text, with the space in front that SentencePiece vocabularies ask for."""
@@ -100,7 +87,7 @@ class CtransformersBackend(Uncopied):
         # The library's own wrapper sizes this buffer in characters; byte fallback then writes past its end.
         # A space becomes U+2581, three bytes, and there is one more of them in front.
         buffer = (ctypes.c_int * (len(text) + 2 * text.count(b" ") + 4))()
-        count = self._contexts[0].ctransformers_llm_tokenize(text, False, buffer)
+        count = self._contexts.tokenize(text, buffer)
         if not 0 <= count <= len(buffer):
             raise EngineError(f"the tokenizer failed on a text of {len(text)} bytes")
         tokens = buffer[:count]
@@ -115,44 +102,76 @@ class CtransformersBackend(Uncopied):
     def forward(self, chunks: Sequence[Chunk]) -> None:
         """Evaluate chunks one by one. Raises `EngineError` for what must not reach native code."""
         for chunk in chunks:
-            self._evaluate(chunk)
+            self._check(chunk)
+            self._held[chunk.slot] = 0
+            self._contexts.evaluate(chunk)
+            self._held[chunk.slot] = chunk.past + len(chunk.tokens)
 
-    def _evaluate(self, chunk: Chunk) -> None:
+    def _check(self, chunk: Chunk) -> None:
         count, size = len(chunk.tokens), len(self.vocabulary)
         if not count or chunk.past < 0 or chunk.past + count > self.context_length:
             raise EngineError(f"{count} tokens after {chunk.past} don't fit into {self.context_length}")
-        if not all(0 <= token < size for token in chunk.tokens):
+        self._check_holds(chunk.slot, chunk.past)
+        if min(chunk.tokens) < 0 or max(chunk.tokens) >= size:
             raise EngineError(f"a token id lies outside the vocabulary of {size}")
-        tokens = (ctypes.c_int * count)(*chunk.tokens)
-        done = self._contexts[chunk.slot].ctransformers_llm_batch_eval(
-            tokens, count, chunk.past, self._batch_size, self._threads
-        )
-        if not done:
-            raise EngineError(f"the library failed to evaluate {count} tokens")
+
+    def _check_holds(self, slot: int, count: int) -> None:
+        if self._closed or not 0 <= slot < self.slots:
+            raise EngineError(f"there is no slot {slot}, or the model is closed")
+        if not 0 <= count <= self._held[slot]:
+            raise EngineError(f"{count} tokens are said to be cached in slot {slot}, but {self._held[slot]} are")
 
     def logits(self, slot: int) -> Logits:
         """A view of the library's own memory, shape (vocabulary,). Raises `EngineError` before any forward."""
-        context = self._contexts[slot]
-        if context.ctransformers_llm_logits_size() != len(self.vocabulary):
-            raise EngineError("the library holds no logits for this slot")
-        return np.ctypeslib.as_array(context.ctransformers_llm_logits_data(), (len(self.vocabulary),))
+        self._check_holds(slot, 0)
+        return self._contexts.logits(slot)
+
+    def scores(self, slot: int) -> Logits:
+        """Shape (tokens, vocabulary). Raises `EngineError` unless the slot's last chunk `scores`."""
+        self._check_holds(slot, 0)
+        return self._contexts.scores(slot)
 
     def embedding(self, slot: int) -> Logits:
         """A view of the library's own memory, shape (width,). Raises `EngineError` if the library offers none."""
-        context = self._contexts[slot]
-        size = context.ctransformers_llm_embeddings_size()
-        if size <= 0:
-            raise EngineError("the library offers no embeddings for this model")
-        return np.ctypeslib.as_array(context.ctransformers_llm_embeddings_data(), (size,))
-
-    def scores(self, slot: int) -> Logits:
-        """Raises `EngineError`: this way into the library shows the last token's logits alone."""
-        raise EngineError("the library shows the logits of the last token alone")
+        self._check_holds(slot, 0)
+        return self._contexts.embedding(slot)
 
     def embeddings(self, slot: int) -> Logits:
         """Raises `EngineError`: this library keeps the last token's hidden state alone."""
         raise EngineError("the library keeps the hidden state of the last token alone")
 
+    def copy(self, source: int, target: int, count: int) -> None:
+        """Through a state. Raises `EngineError` for what is not held, or if the library fails."""
+        self._check_holds(source, count)
+        self._check_holds(target, 0)
+        if source == target:
+            raise EngineError("a slot can't be copied to itself")
+        self._held[target] = 0
+        if count:
+            self.restore(target, self._contexts.save(source, count))
+
+    def save(self, slot: int, count: int) -> State:
+        """A slot's first tokens, at least one, as bytes. Raises `EngineError` for what is not held."""
+        self._check_holds(slot, count)
+        return self._contexts.save(slot, count)
+
+    def restore(self, slot: int, state: State) -> None:
+        """Put a saved state in a slot. Raises `EngineError` for what is none."""
+        self._check_holds(slot, 0)
+        self._held[slot] = 0
+        self._held[slot] = self._contexts.restore(slot, state)
+
     def close(self) -> None:
-        """Free the native contexts."""
-        self._contexts.clear()
+        """Free the native memory."""
+        self._closed = True
+        self._contexts.close()
+
+
+def _contexts(model: ModelFile, params: LoadParams, context_length: int) -> LlamaContexts | WrapperContexts:
+    """The slots, by llama.cpp's functions where they are proven: a GGUF file, Linux on x86-64, no GPU."""
+    module, variant = _library(), library_variant() if params.gpu_layers == 0 else None
+    if model.format == "gguf" and variant is not None:
+        path = importlib.import_module("ctransformers.lib").find_library(variant)
+        return LlamaContexts(path, params, context_length, model.memory)
+    kind = "llama" if model.format == "ggjt" else "gguf"
+    return WrapperContexts(module, variant, kind, params, context_length)

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 _SIGN_INTERVAL = 0.05
 """Seconds between signs of life, which many short steps without text need not repeat."""
 _SCORE_BYTES = 64 * 1024 * 1024
-"""The most that logits of all tokens of one forward may take: they stay in the library's memory afterwards."""
+"""The most that logits of all tokens may take, of all slots together: they stay reserved in the library's memory."""
 
 
 class Scheduler:
@@ -55,7 +55,7 @@ class Scheduler:
         self._channel = channel
         self._backend = backend
         self._budget = max(load.batch_size, backend.max_chunks)
-        self._scored = max(1, _SCORE_BYTES // (4 * len(backend.vocabulary) * backend.max_chunks))
+        self._scored = max(1, _SCORE_BYTES // (4 * len(backend.vocabulary) * backend.slots))
         self._encoder = PromptEncoder(backend, load.chat_template, load.template_timeout)
         self._cache = PrefixCache(backend, SavedStates(load.memory_cache_bytes))
         self._waiting = Waiting(self._cache)

@@ -39,16 +39,17 @@ def need_of(
 ) -> Need:
     """What a model takes. `gpu_layers` beyond what there are means all.
 
-    Every slot has a context of its own: keys and values of 16 bits for each token, and work space for the scores of
-    one batch. A file that is mapped is in memory once; otherwise, and on a GPU, each slot has its own copy.
-    llama.cpp needs one context, so weights and work space are there once.
+    Every slot has a context of its own: keys and values of 16 bits for each token, and work space for the scores and
+    logits of one batch. The slots of a GGUF file share its weights on a CPU. Of other files, and on a GPU, each slot
+    has its own copy; mapped, it is in memory once nevertheless. llama.cpp needs one context, so weights and work space
+    are there once.
     """
     memory, context = found.memory, context_length or found.context_length
-    copies = slots
+    copies, contexts, logits = (1 if found.format == "gguf" and not gpu_layers else slots), slots, len(found.vocabulary)
     if found.engine == "llama_cpp":
-        context, copies = -(-context // _CACHE_STEP) * _CACHE_STEP, 1
+        context, copies, contexts, logits = -(-context // _CACHE_STEP) * _CACHE_STEP, 1, 1, 0
     cache = int(memory.cache_per_token * _CACHE_SHARES[cache_type]) * context * slots
-    work = min(batch_size, 512) * context * memory.heads * _SCORE_BYTES * copies
+    work = min(batch_size, 512) * (context * memory.heads + logits) * _SCORE_BYTES * contexts
     layers = min(gpu_layers, memory.blocks + 3)
     share = min(1.0, layers / memory.blocks)
     host = int(memory.weights * (1 - share)) * (1 if mmap else copies)

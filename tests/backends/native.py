@@ -42,8 +42,14 @@ def main() -> None:
     def perform(name: str, argument: Any) -> Any:
         nonlocal backend
         if name == "load":
-            backend = CtransformersBackend(load_params(Path(argument)))
+            path, fields = (argument, {}) if isinstance(argument, str) else argument
+            backend = CtransformersBackend(load_params(Path(path), **fields))
             return "loaded"
+        if name == "copy":
+            source, target, count = argument
+            backend.copy(source, target, count)
+            backend.forward([Chunk(target, [1], count)])
+            return count
         if name == "tokenize":
             return backend.tokenize(argument)
         if name == "forward":

@@ -312,7 +312,7 @@ def test_the_library_is_chosen_without_its_slow_probe_and_without_the_hub(tiny_m
 def test_the_variant_reaches_the_library(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ixmodal.backends.ctransformers.library_variant", lambda: "basic")
     loaded = CtransformersBackend(load_params(tiny_model))
-    assert "/lib/basic/" in loaded._contexts[0]._lib._name
+    assert "/lib/basic/" in loaded._contexts._library._name
 
 
 def test_importing_the_backend_imports_no_native_code() -> None:

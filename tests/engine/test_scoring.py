@@ -85,7 +85,7 @@ def test_only_an_echo_asks_for_all_scores() -> None:
 
 def test_the_memory_of_scores_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     backend = loaded(Varied)
-    monkeypatch.setattr(scheduler, "_SCORE_BYTES", 4 * len(backend.vocabulary) * 5)
+    monkeypatch.setattr(scheduler, "_SCORE_BYTES", 4 * len(backend.vocabulary) * backend.slots * 5)
     expected = echoed(loaded(OneByOne), max_tokens=0)
     assert echoed(backend, max_tokens=0) == expected
     assert max(len(chunk.tokens) for chunk in backend.chunks) == 5

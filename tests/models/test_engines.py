@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -123,3 +124,14 @@ def test_llama_cpp_holds_weights_and_work_once_and_smaller_caches(qwen2: Path) -
     assert (four.weights, four.work, four.cache) == (one.weights, one.work, 4 * one.cache)
     assert four.host == one.host + 3 * one.cache
     assert need_of(found, slots=4, cache_type="q8_0", **options).cache == four.cache * 34 // 64
+
+
+def test_ctransformers_holds_gguf_weights_once_on_a_cpu(tiny_model: Path) -> None:
+    options: Any = {"context_length": 256, "batch_size": 64, "mmap": False}
+    found = judge(tiny_model)
+    one, four = (need_of(found, slots=slots, gpu_layers=0, **options) for slots in (1, 4))
+    assert one.work == 64 * (256 * 4 + 600) * 4  # a score for each of 4 heads and tokens, logits of 600 tokens
+    assert (four.host, four.gpu) == (one.host + 3 * (one.cache + one.work), 0)
+    assert need_of(found, slots=4, gpu_layers=99, **options).gpu >= 4 * found.memory.weights
+    older = replace(found, format="ggjt")
+    assert need_of(older, slots=4, gpu_layers=0, **options).host == four.host + 3 * found.memory.weights
