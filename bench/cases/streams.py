@@ -12,13 +12,13 @@ from bench.runs import runs_of
 from bench.servers import Setup
 from ixmodal.benchmark.statistics import Distribution
 
-TOKENS, WORDS = 32, 16
+TOKENS, WORDS = 32, 96
 
 
 def measure(options: Options) -> Record:
     """On the model of 110 M."""
     streams = options.streams or (1, 4, 8, 16)
-    grid, record = compare("110m", "streams", options, streams, repetitions=5, budget=300)
+    grid, record = compare("110m", "streams", options, streams, repetitions=5, budget=380)
     record.requirements = _requirements(grid, streams)
     return record
 

@@ -9,4 +9,4 @@ from bench.record import Record
 
 def measure(options: Options) -> Record:
     """Fewer requests: a token takes some ten times as long."""
-    return compare("1b", "streams_1b", options, options.streams or (1, 4), repetitions=2, budget=110, least=2)[1]
+    return compare("1b", "streams_1b", options, options.streams or (1, 4), repetitions=2, budget=90, least=2)[1]

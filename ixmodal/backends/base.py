@@ -22,7 +22,7 @@ State: TypeAlias = bytes | memoryview
 class LoadParams:
     """How a model is loaded. `gpu_layers` of 1000 or more means all; `threads` counts CPU threads.
 
-    `flash_attention` None leaves it to the library; it and `cache_type` are heeded by llama.cpp alone.
+    `flash_attention` None leaves it to the backend; it and `cache_type` are heeded by llama.cpp alone.
     """
 
     path: str

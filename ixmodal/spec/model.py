@@ -46,7 +46,7 @@ class Model(Declared):
         "auto", description="The library that runs it; auto: ctransformers where it can, else llama_cpp."
     )
     flash_attention: bool | None = Field(
-        None, description="Flash attention; unset: where the library finds it of use. Needs engine = llama_cpp."
+        None, description="Flash attention; unset: on GPUs where it is of use. Needs engine = llama_cpp."
     )
     cache_type: Literal["f16", "q8_0", "q4_0"] = Field(
         "f16", description="Type of keys and values in the cache. Others than f16 need engine = llama_cpp."
