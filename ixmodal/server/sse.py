@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -47,24 +47,30 @@ class EventStream(Response):
         """Send the events; a client that stops reading for `write_timeout` seconds is given up."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         backlog = _Backlog()
-        filling = asyncio.create_task(backlog.fill(self._guarded()))
+        filling = asyncio.create_task(self._fill(backlog))
         try:
-            while not backlog.is_done:
-                body = await backlog.take()
-                async with asyncio.timeout(self._write_timeout):
-                    await send({"type": "http.response.body", "body": body, "more_body": not backlog.is_done})
+            async with asyncio.timeout(None) as limit:
+                with _Watch(backlog, limit, self._write_timeout) as watch:
+                    while not backlog.is_done:
+                        body = await backlog.take()
+                        watch.note(is_writing=True)
+                        await send({"type": "http.response.body", "body": body, "more_body": not backlog.is_done})
+                        watch.note(is_writing=False)
         finally:
             filling.cancel()
             await asyncio.wait([filling])
 
-    async def _guarded(self) -> AsyncGenerator[bytes, None]:
+    async def _fill(self, backlog: _Backlog) -> None:
+        """Run the generator to its end, always in this task; pauses while too much waits."""
         try:
             async with aclosing(self._events) as events:
                 async for body in events:
-                    yield body
+                    backlog.put(body)
+                    if backlog.is_full:
+                        await backlog.room()
         except Exception as error:  # noqa: BLE001  # the status is sent: any error must become an event
-            yield event(to_http(error).as_event())
-        yield DONE
+            backlog.put(event(to_http(error).as_event()))
+        backlog.end(DONE)
 
 
 class _Backlog:
@@ -74,40 +80,90 @@ class _Backlog:
         self._parts: list[bytes] = []
         self._size = 0
         self._ended = False
-        self._filled = asyncio.Event()
-        self._taken = asyncio.Event()
+        self._news: asyncio.Future[None] | None = None
+        self._room: asyncio.Future[None] | None = None
+        self._loop = asyncio.get_running_loop()
 
     @property
     def is_done(self) -> bool:
         """True once all has been taken and nothing more will come."""
         return self._ended and not self._parts
 
-    async def fill(self, events: AsyncGenerator[bytes, None]) -> None:
-        """Run the generator to its end, always in this task; pauses while too much waits."""
-        async with aclosing(events):
-            async for body in events:
-                self._parts.append(body)
-                self._size += len(body)
-                self._filled.set()
-                while self._size > _MAX_BACKLOG:
-                    self._taken.clear()
-                    await self._taken.wait()
+    @property
+    def is_full(self) -> bool:
+        """True while nothing more should be put."""
+        return self._size > _MAX_BACKLOG
+
+    def put(self, body: bytes) -> None:
+        """Have an event written."""
+        self._parts.append(body)
+        self._size += len(body)
+        _wake(self._news)
+
+    def end(self, body: bytes) -> None:
+        """Have the last event written."""
         self._ended = True
-        self._filled.set()
+        self.put(body)
+
+    async def room(self) -> None:
+        """Wait until something was taken."""
+        self._room = self._loop.create_future()
+        await self._room
 
     async def take(self) -> bytes:
-        """All that is ready; waits for something, or for the end. In a long silence, a comment."""
-        try:
-            async with asyncio.timeout(_WAITING_EVERY):
-                await self._filled.wait()
-        except TimeoutError:
-            return WAITING
-        self._filled.clear()
+        """All that is ready; waits for something."""
+        if not self._parts:
+            self._news = self._loop.create_future()
+            await self._news
         taken = b"".join(self._parts)
         self._parts.clear()
         self._size = 0
-        self._taken.set()
+        _wake(self._room)
         return taken
+
+
+def _wake(waiter: asyncio.Future[None] | None) -> None:
+    if waiter is not None and not waiter.done():
+        waiter.set_result(None)
+
+
+class _Watch:
+    """Looks at a stream now and then: at a write that takes too long, and at a silence, in which it puts a comment.
+
+    A stream has one timer for all its events: an event costs it a look at the clock.
+    """
+
+    def __init__(self, backlog: _Backlog, limit: asyncio.Timeout, write_timeout: float) -> None:
+        self._backlog = backlog
+        self._limit = limit
+        self._write_timeout = write_timeout
+        self._loop = asyncio.get_running_loop()
+        self._is_writing = False
+        self._since = self._loop.time()
+        self._timer = self._loop.call_later(min(_WAITING_EVERY, write_timeout), self._look)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._timer.cancel()
+
+    def note(self, *, is_writing: bool) -> None:
+        """A write begins or has ended."""
+        self._is_writing = is_writing
+        self._since = self._loop.time()
+
+    def _look(self) -> None:
+        now = self._loop.time()
+        every = min(_WAITING_EVERY, self._write_timeout)
+        due = self._since + (self._write_timeout if self._is_writing else _WAITING_EVERY)
+        if now < due:
+            self._timer = self._loop.call_at(min(due, now + every), self._look)
+        elif self._is_writing:
+            self._limit.reschedule(now)
+        else:
+            self._backlog.put(WAITING)
+            self._timer = self._loop.call_at(now + every, self._look)
 
 
 async def stream(
