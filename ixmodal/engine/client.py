@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 
 from ixmodal.engine.admission import Admission
 from ixmodal.engine.generation import Generation, Observer
@@ -122,13 +122,17 @@ class EngineClient:
             started = told = False
             for attempt in range(1, _TRIES + 1):
                 try:
-                    async with aclosing(self._attempt(request, generation, deadline)) as outputs:
-                        async for output in outputs:
-                            if started and not (output.text or output.finish_reason or output.prompt_logprobs):
-                                continue
-                            started, told = True, told or bool(output.text)
-                            yield output
-                    return
+                    async with self._sent(request, generation, deadline) as stream:
+                        counted = Usage()
+                        while True:
+                            output = await stream.next()
+                            self._count(output.usage, counted)
+                            counted = output.usage
+                            if not started or output.text or output.finish_reason or output.prompt_logprobs:
+                                started, told = True, told or bool(output.text)
+                                yield output
+                            if output.finish_reason is not None:
+                                return
                 except EngineDeadError:
                     if told or attempt == _TRIES:
                         raise
@@ -216,29 +220,25 @@ class EngineClient:
             return await supervisor.wait_ready()
         return self.model
 
-    async def _attempt(
-        self, request: GenerationRequest, generation: Generation, deadline: float
-    ) -> AsyncGenerator[Output, None]:
+    @asynccontextmanager
+    async def _sent(self, request: GenerationRequest, generation: Generation, deadline: float) -> AsyncIterator[Stream]:
+        """A generation at the engine for the block, and until the deadline; one timer for all its tokens."""
         supervisor = await self._ready(deadline)
         generation.send()
         stream = Stream(generation)
         id = supervisor.submit(lambda number: Generate(number, request), stream)
-        counted = Usage()
+        timer = asyncio.get_running_loop().call_at(deadline, self._expire, supervisor, id, stream)
         try:
-            while True:
-                try:
-                    async with asyncio.timeout_at(deadline):
-                        output = await stream.next()
-                except TimeoutError:
-                    raise self._late() from None
-                self._count(output.usage, counted)
-                counted = output.usage
-                yield output
-                if output.finish_reason is not None:
-                    return
+            yield stream
         finally:
+            timer.cancel()
             supervisor.forget(id)
             self.last_used = time.monotonic()
+
+    def _expire(self, supervisor: Supervisor, id: int, stream: Stream) -> None:
+        """The time of a generation is over: end it, if it has not ended. What it said is still read."""
+        supervisor.forget(id)
+        stream.fail(self._late())
 
     def _count(self, usage: Usage, before: Usage) -> None:
         self.tokens += usage.completion_tokens - before.completion_tokens

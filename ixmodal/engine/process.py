@@ -7,41 +7,87 @@ import os
 import signal
 import subprocess
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import Callable
 
 import msgspec
 
 from ixmodal.engine import child as children
 from ixmodal.engine.messages import FrameBuffer, FromWorker, Load, ToWorker, frame, from_worker
 
-_RECEIVE_BYTES = 1 << 18
+Take = Callable[[list[FromWorker]], None]
+"""Gets the messages of a frame."""
 _KEPT_LINES = 20
 _LINE_CHARACTERS = 500
 _EXIT_GRACE = 2.0
 
 
+class _Connection(asyncio.Protocol):
+    """Our end of the socket. Messages are handed on in the moment in which they are read: no task has to be woken."""
+
+    def __init__(self, take: Take) -> None:
+        self._take = take
+        self._buffer = FrameBuffer()
+        self._transport: asyncio.Transport | None = None
+        self.lost = asyncio.Event()
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvloop's is no subclass
+        """The socket is open."""
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Hand on the frames that are complete; of what is no frame, nothing more is read."""
+        bodies = self._buffer.feed(data)
+        while True:
+            try:
+                body = next(bodies, None)
+                messages = None if body is None else from_worker.decode(body)
+            except (ValueError, msgspec.MsgspecError):
+                self.close()
+                return
+            if messages is None:
+                return
+            self._take(messages)
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        """The child is gone, or we hung up."""
+        self.lost.set()
+
+    def send(self, message: ToWorker) -> None:
+        """Write a message, if anybody may still read it."""
+        assert self._transport is not None
+        if not self._transport.is_closing():
+            self._transport.write(frame([message]))
+
+    def close(self) -> None:
+        """Hang up, and read no more."""
+        assert self._transport is not None
+        self._transport.close()
+
+
 class EngineProcess:
     """A child started as `python -m ixmodal.engine.worker`, with a socket for frames and a pipe for its stderr."""
 
-    def __init__(
-        self, child: subprocess.Popen[bytes], reader: asyncio.StreamReader, writer: asyncio.StreamWriter, errors: int
-    ) -> None:
+    def __init__(self, child: subprocess.Popen[bytes], connection: _Connection, errors: int) -> None:
         self._child = child
-        self._reader = reader
-        self._writer = writer
+        self._connection = connection
         self._errors = asyncio.create_task(self._listen(errors))
         self.last_words: deque[str] = deque(maxlen=_KEPT_LINES)
 
     @classmethod
-    async def spawn(cls, load: Load) -> EngineProcess:
-        """Take a child and tell it what to load. Raises `OSError` where no process can be started."""
+    async def spawn(cls, load: Load, take: Take) -> EngineProcess:
+        """Take a child and tell it what to load; `take` gets what it says, a frame's messages at a time.
+
+        Raises:
+            OSError: no process can be started.
+        """
         child = children.spawn()
+        loop = asyncio.get_running_loop()
         try:
-            reader, writer = await asyncio.open_connection(sock=child.connection)
+            _, connection = await loop.create_connection(lambda: _Connection(take), sock=child.connection)
         except BaseException:
             child.discard()  # cancelled in this moment, nobody else knows of it
             raise
-        process = cls(child.process, reader, writer, child.errors)
+        process = cls(child.process, connection, child.errors)
         process.send(load)
         return process
 
@@ -51,31 +97,21 @@ class EngineProcess:
         return self._child.pid
 
     def send(self, message: ToWorker) -> None:
-        """Queue a message; a child that is gone is noticed by `messages`."""
-        if not self._writer.is_closing():
-            self._writer.write(frame([message]))
+        """Queue a message; a child that is gone is noticed by `hung_up`."""
+        self._connection.send(message)
 
-    async def messages(self) -> AsyncIterator[list[FromWorker]]:
-        """Messages in batches as they arrive, until the child's end closes or sends what is no frame."""
-        buffer = FrameBuffer()
-        while True:
-            try:
-                data = await self._reader.read(_RECEIVE_BYTES)
-                if not data:
-                    return
-                batch = [message for body in buffer.feed(data) for message in from_worker.decode(body)]
-            except (ConnectionError, ValueError, msgspec.MsgspecError):
-                return
-            yield batch
+    async def hung_up(self) -> None:
+        """Wait until the child's end closes or sends what is no frame."""
+        await self._connection.lost.wait()
 
     def kill(self) -> None:
-        """End the child at once; `messages` then ends."""
+        """End the child at once; then it has `hung_up`."""
         if self._child.poll() is None:
             self._child.kill()
 
     async def close(self) -> str:
         """Hang up, see the child off and reap it. Returns how it ended, in words."""
-        self._writer.close()
+        self._connection.close()
         try:
             code = await asyncio.to_thread(self._child.wait, _EXIT_GRACE)
         except subprocess.TimeoutExpired:

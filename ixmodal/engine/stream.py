@@ -26,7 +26,7 @@ class Stream:
     def __init__(self, generation: Generation | None = None) -> None:
         self._generation = generation or Generation()
         self._text: list[str] = []
-        self._logprobs: tuple[TokenLogprob, ...] = ()
+        self._logprobs: list[TokenLogprob] = []
         self._prompt_logprobs: tuple[TokenLogprob, ...] = ()
         self._opening: Started | None = None
         self._prompt = (0, 0, 0)
@@ -58,8 +58,7 @@ class Stream:
 
     def _add(self, message: Delta | Finished) -> None:
         self._text.append(message.text)
-        if message.logprobs:
-            self._logprobs += message.logprobs
+        self._logprobs += message.logprobs
         self._completion_tokens = message.completion_tokens
         self._reasoning_tokens = message.reasoning_tokens
         self._generation.advance(message.completion_tokens)
@@ -93,7 +92,8 @@ class Stream:
             raise self._error
         self._has_news = self._error is not None
         self._text.clear()
-        logprobs, self._logprobs = self._logprobs, ()
+        logprobs = tuple(self._logprobs)
+        self._logprobs.clear()
         prompt_logprobs, self._prompt_logprobs = self._prompt_logprobs, ()
         usage = self._usage(self._completion_tokens, self._reasoning_tokens)
         return Output(text, usage, self._reason, logprobs, prompt_logprobs)

@@ -146,17 +146,14 @@ class Supervisor:
     async def _live(self) -> str:
         """One process from spawn to end. Returns how it ended."""
         try:
-            process = await EngineProcess.spawn(self._load)
+            process = await EngineProcess.spawn(self._load, self._take)
         except OSError as error:
             return f"the system's refusal to start it: {error.strerror}"
         self._process = process
         self._last_sign = time.monotonic()
         watch = asyncio.create_task(self._watch(process))
         try:
-            async for batch in process.messages():
-                self._last_sign = time.monotonic()
-                for message in batch:
-                    self._dispatch(message)
+            await process.hung_up()
         finally:
             watch.cancel()
             self._process = None
@@ -178,6 +175,11 @@ class Supervisor:
                 process.kill()
                 return
             await asyncio.sleep(min(1.0, limit / 4))
+
+    def _take(self, messages: list[FromWorker]) -> None:
+        self._last_sign = time.monotonic()
+        for message in messages:
+            self._dispatch(message)
 
     def _dispatch(self, message: FromWorker) -> None:
         if isinstance(message, Ready):

@@ -55,6 +55,7 @@ class BoundedConnection(HttpToolsProtocol):
         oldest = next(iter(self.silent), None)
         if oldest is not None:
             del self.silent[oldest]
+            self.connections.discard(oldest)  # at once: it is told of its end only after who speaks was counted
             oldest.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -17,6 +17,7 @@ class TurnReader:
     def __init__(self, *, thinks: bool, calls: ToolCallParser | None) -> None:
         self._thoughts = ReasoningParser(starts_inside=False) if thinks else None
         self._calls = calls
+        self._is_plain = not thinks and calls is None
         self._open = 0
         self._ended = 0
         self._logprobs: tuple[TokenLogprob, ...] = ()
@@ -31,8 +32,13 @@ class TurnReader:
         if self._thoughts is not None:
             self._thoughts = ReasoningParser(starts_inside=inside)
 
-    def read(self, output: Output) -> Iterator[TurnEvent]:
+    def read(self, output: Output) -> Iterable[TurnEvent]:
         """The events of the next output. Log-probabilities go with the text that they belong to, or before it."""
+        if self._is_plain and not output.logprobs:
+            return [TextDelta(output.text)] if output.text else []
+        return self._read(output)
+
+    def _read(self, output: Output) -> Iterator[TurnEvent]:
         # The end of a turn has a log-probability but adds nothing to the text: chat does not show it.
         self._logprobs += tuple(entry for entry in output.logprobs if entry.piece)
         ended = output.finish_reason is not None

@@ -208,6 +208,7 @@ async def test_a_request_has_a_deadline(clients: Clients) -> None:
     with pytest.raises(DeadlineError, match="longer than 1 seconds"):
         await outputs(client, ask("!slow=0.05 !forever say:a|", max_tokens=4000))
     assert client.admission.busy == 0
+    assert await text(client, "say:next|") == "next"  # the engine was told as well: it has one slot
 
 
 async def test_waiting_for_an_engine_that_still_loads_has_an_end(clients: Clients) -> None:

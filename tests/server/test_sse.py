@@ -9,7 +9,7 @@ import pytest
 from ixmodal import Limits
 from ixmodal.errors import BusyError
 from ixmodal.server import sse
-from ixmodal.server.sse import DONE, WAITING, EventStream, stream
+from ixmodal.server.sse import DONE, WAITING, EventStream, EventTemplate, event, stream
 
 Events = AsyncGenerator[bytes, None]
 
@@ -62,6 +62,26 @@ async def test_what_is_ready_goes_out_in_one_write() -> None:
     await serving
     assert client.bodies == [b"data: 1\n\n", b"data: 2\n\n", b"data: 3\n\ndata: 4\n\n" + DONE]
     assert [message["more_body"] for message in client.messages[1:]] == [True, True, False]
+
+
+@pytest.mark.parametrize("text", ["", " a", 'a "quoted"\n\ttext\\', "你好 🙂\u2028", "\0", "{%b}"])
+def test_a_template_is_the_event_with_that_text(text: str) -> None:
+    template = EventTemplate({"model": "m", "usage": None, "choices": [{"delta": {"content": EventTemplate.HOLE}}]})
+    assert template.fill(text) == event({"model": "m", "usage": None, "choices": [{"delta": {"content": text}}]})
+
+
+async def test_a_write_that_takes_too_long_is_given_up() -> None:
+    queue: asyncio.Queue[int | None] = asyncio.Queue()
+    client = Client()
+    serving = asyncio.create_task(EventStream(counted(queue), 0.05)({}, receive, client.send))
+    for number in range(4):  # a stream that is slow, but read, may take longer than a write
+        queue.put_nowait(number)
+        await asyncio.sleep(0.03)
+    client.may_write.clear()
+    queue.put_nowait(4)
+    with pytest.raises(TimeoutError):
+        await serving
+    assert client.bodies[-1] == b"data: 4\n\n"
 
 
 async def test_a_client_that_lags_holds_the_generator_up() -> None:

@@ -19,8 +19,8 @@ from ixmodal.server.protocol.chat import ChatRequest
 from ixmodal.server.protocol.fields import seeded
 from ixmodal.server.protocol.objects.chat import ChatCompletion, ChatEvent
 from ixmodal.server.routes.common import head_of, parse, responders_of, runtime_of
-from ixmodal.server.sse import event, stream
-from ixmodal.server.turns import TurnEnd, TurnEvent, TurnStarted
+from ixmodal.server.sse import EventTemplate, event, stream
+from ixmodal.server.turns import TextDelta, TurnEnd, TurnEvent, TurnStarted
 
 Turns = AsyncGenerator[tuple[int, TurnEvent], None]
 
@@ -50,11 +50,15 @@ async def _stream(turns: Turns, body: ChatRequest, model: str) -> AsyncGenerator
     head = head_of("chatcmpl", "chat.completion.chunk", model)
     shared: dict[str, Any] = {**head, "usage": None} if body.include_usage else head
     usages = [Usage()] * (body.n or 1)
+    hole = TextDelta(EventTemplate.HOLE)
+    templates = [EventTemplate(chunk(shared, index, delta_of(hole))) for index in range(len(usages))]
     for index in range(len(usages)):
         yield event(chunk(shared, index, head_delta()))
     async with aclosing(turns):
         async for index, found in turns:
-            if isinstance(found, TurnEnd):
+            if isinstance(found, TextDelta) and not found.logprobs:
+                yield templates[index].fill(found.text)
+            elif isinstance(found, TurnEnd):
                 usages[index] = found.usage
                 yield event(chunk(shared, index, {}, found.reason))
             elif not isinstance(found, TurnStarted):

@@ -22,7 +22,7 @@ from ixmodal.server.protocol.fields import seeded
 from ixmodal.server.protocol.objects.completions import TextCompletion, TextEvent
 from ixmodal.server.rates import metered
 from ixmodal.server.routes.common import head_of, model_of, parse, runtime_of
-from ixmodal.server.sse import event, stream
+from ixmodal.server.sse import EventTemplate, event, stream
 
 Outputs = AsyncGenerator[tuple[int, Output], None]
 
@@ -57,10 +57,13 @@ async def _stream(outputs: Outputs, body: CompletionRequest, model: str) -> Asyn
     shared: dict[str, Any] = {**head, "usage": None} if body.include_usage else head
     count = len(body.prompt) * body.tries
     parts = [_Continuation(body, index // body.tries) for index in range(count)]
+    templates = [EventTemplate({**shared, "choices": [choice(at, EventTemplate.HOLE)]}) for at in range(count)]
     async with aclosing(outputs):
         async for index, output in outputs:
             parts[index].add(output)
-            if shown := parts[index].take(index):
+            if (text := parts[index].take_text()) is not None:
+                yield templates[index].fill(text)
+            elif shown := parts[index].take(index):
                 yield event({**shared, "choices": [shown]})
     if body.include_usage:
         usage = usage_of([part.usage for part in parts], len(body.prompt))
@@ -96,6 +99,14 @@ class _Continuation:
     def quality(self) -> float:
         """Mean log-probability a token: by this the best of several is chosen. An empty answer is the worst."""
         return statistics.fmean([entry.logprob or 0.0 for entry in self._entries] or [-math.inf])
+
+    def take_text(self) -> str | None:
+        """What has come since the last call, if it is text and no more."""
+        if self._logprobs or self._awaits_prompt or self.reason or not (text := "".join(self._texts)):
+            return None
+        self._texts.clear()
+        self._entries.clear()
+        return text
 
     def take(self, index: int) -> dict[str, Any] | None:
         """What has come since the last call, as a chunk's choice."""
