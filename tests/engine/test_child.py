@@ -14,7 +14,7 @@ import pytest
 from ixmodal.engine import child
 from ixmodal.engine.messages import Load, Ready
 from ixmodal.engine.process import EngineProcess
-from tests.engine.helpers import PATIENCE
+from tests.engine.helpers import Inbox
 from tests.support.server import ROOT
 
 LOAD = Load(backend="scripted", path="", slots=1, batch_size=8, threads=1)
@@ -45,9 +45,10 @@ async def test_the_process_that_was_prepared_is_the_next_that_loads() -> None:
     waiting = prepared_process()
     child.prepare()
     assert psutil.Process().children() == [waiting]
-    process = await EngineProcess.spawn(LOAD)
+    inbox = Inbox()
+    process = await EngineProcess.spawn(LOAD, inbox)
     assert process.pid == waiting.pid
-    [ready] = await asyncio.wait_for(anext(process.messages()), PATIENCE)
+    ready = await inbox.first()
     assert isinstance(ready, Ready)
     other = child.spawn()
     assert other.process.pid != waiting.pid
@@ -59,9 +60,10 @@ async def test_a_prepared_process_that_died_is_replaced() -> None:
     waiting = prepared_process()
     waiting.kill()
     await asyncio.to_thread(os.waitid, os.P_PID, waiting.pid, os.WEXITED | os.WNOWAIT)
-    process = await EngineProcess.spawn(LOAD)
+    inbox = Inbox()
+    process = await EngineProcess.spawn(LOAD, inbox)
     assert process.pid != waiting.pid
-    [ready] = await asyncio.wait_for(anext(process.messages()), PATIENCE)
+    ready = await inbox.first()
     assert isinstance(ready, Ready)
     await process.close()
 
@@ -117,7 +119,8 @@ own.discard()
 
 
 async def test_the_engine_starts_no_threads_that_spin_beside_it() -> None:
-    process = await EngineProcess.spawn(LOAD)
-    await asyncio.wait_for(anext(process.messages()), PATIENCE)
+    inbox = Inbox()
+    process = await EngineProcess.spawn(LOAD, inbox)
+    await inbox.first()
     assert psutil.Process(process.pid).num_threads() == 2  # its own, and the one that looks after its parent
     await process.close()

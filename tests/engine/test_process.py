@@ -11,9 +11,9 @@ from typing import Any, NoReturn
 
 import pytest
 
-from ixmodal.engine.messages import Delta, FromWorker, Load, Progress, Ready, frame
+from ixmodal.engine.messages import Delta, Load, Progress, Ready, frame
 from ixmodal.engine.process import EngineProcess
-from tests.engine.helpers import PATIENCE, until
+from tests.engine.helpers import PATIENCE, Inbox, until
 
 
 def load(backend: str = "scripted") -> Load:
@@ -22,20 +22,6 @@ def load(backend: str = "scripted") -> Load:
 
 def open_descriptors() -> int:
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
-
-
-class Inbox:
-    """Takes what a child says."""
-
-    def __init__(self) -> None:
-        self.messages: list[FromWorker] = []
-
-    def __call__(self, messages: list[FromWorker]) -> None:
-        self.messages += messages
-
-    async def first(self) -> FromWorker:
-        await until(lambda: self.messages)
-        return self.messages[0]
 
 
 async def test_frames_come_until_the_child_is_killed() -> None:
