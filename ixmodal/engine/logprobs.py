@@ -7,25 +7,24 @@ from collections import deque
 import numpy as np
 from numpy.typing import NDArray
 
+from ixmodal.engine.candidates import Floats, likeliest
 from ixmodal.engine.request import TokenLogprob
 from ixmodal.models.vocabulary import Vocabulary
 
 
-def log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+def log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     """Natural log-probabilities, shape (vocabulary,), of the model's own logits."""
-    shifted = logits.astype(np.float64) - float(logits.max())
-    normalised: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum())
-    return normalised
+    logprobs: NDArray[np.float32] = logits - logits.max()
+    logprobs -= np.log(np.exp(logprobs).sum())
+    return logprobs
 
 
-def describe(logprobs: NDArray[np.float64], token: int, alternatives: int, vocabulary: Vocabulary) -> TokenLogprob:
+def describe(logprobs: Floats, token: int, alternatives: int, vocabulary: Vocabulary) -> TokenLogprob:
     """A token's log-probability and those of the `alternatives` likeliest tokens, best first, ties by lower id."""
     top: tuple[TokenLogprob, ...] = ()
     if alternatives:
-        count = min(alternatives, len(logprobs))
-        ids = np.argpartition(-logprobs, count - 1)[:count]
-        ids = ids[np.lexsort((ids, -logprobs[ids]))]
-        top = tuple(TokenLogprob(int(id), vocabulary.piece(int(id)), float(logprobs[id])) for id in ids)
+        ids = likeliest(logprobs, alternatives).tolist()
+        top = tuple(TokenLogprob(id, vocabulary.piece(id), float(logprobs[id])) for id in ids)
     return TokenLogprob(token, vocabulary.piece(token), float(logprobs[token]), top)
 
 

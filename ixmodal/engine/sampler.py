@@ -2,34 +2,42 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ixmodal.engine.candidates import Ints, draw, likeliest, nucleus
 from ixmodal.engine.request import SamplingParams
 from ixmodal.errors import EngineError
 
 if TYPE_CHECKING:
     from ixmodal.engine.constraints import TokenMask
 
-_FIRST_CANDIDATES = 256
+_NO_IDS = np.empty(0, np.int64)
 _GREATEST = np.finfo(np.float32).max
 _LEAST_TEMPERATURE = np.finfo(np.float32).tiny
 Floats = NDArray[np.float32]
-Ints = NDArray[np.int64]
 
 
 class Sampler:
-    """Chooses the tokens of one generation. A seed repeats its choices; without one they differ."""
+    """Chooses the tokens of one generation. A seed repeats its choices; without one they differ.
+
+    Nothing here depends on what else is generated at the time. A token costs no sort of the vocabulary, and no look at
+    it but those that its parameters need.
+    """
 
     def __init__(self, params: SamplingParams, prompt: Sequence[int], end_ids: frozenset[int]) -> None:
         self._params = params
         self._random = np.random.default_rng(params.seed if params.seed is None else params.seed & (2**64 - 1))
-        self._counts: Counter[int] = Counter()
-        self._repeated = set(prompt) if params.repetition_penalty != 1 else set()
+        self._is_greedy = params.temperature == 0 or params.top_k == 1
+        self._places: dict[int, int] = {}
+        self._repeated = np.unique(np.asarray(prompt, np.int64)) if params.repetition_penalty != 1 else _NO_IDS
+        self._repeated_set = set(prompt) if params.repetition_penalty != 1 else set[int]()
+        self._penalises = bool(params.frequency_penalty or params.presence_penalty)
+        self._chosen, self._counts = _NO_IDS, np.empty(0, np.float32)
         self._eos_ids = np.fromiter(end_ids, np.int64)
         self._end_ids = np.fromiter(end_ids | set(params.stop_token_ids), np.int64)
         self._bias_ids = np.fromiter(params.logit_bias, np.int64)
@@ -46,55 +54,73 @@ class Sampler:
         self._adjust(logits)
         if mask is not None:
             mask.apply(logits)
-        params = self._params
-        likeliest = int(logits.argmax())
+        token = int(logits.argmax())
+        peak = float(logits[token])
         # The likeliest is NaN where any is: so one look judges all, and -inf remains what it is, a token ruled out.
-        if not np.isfinite(logits[likeliest]):
+        if not math.isfinite(peak):
             raise EngineError("the model yields no finite logits; its weights are damaged or not supported")
-        greedy = params.temperature == 0 or params.top_k == 1
-        token = likeliest if greedy else self._draw(logits, logits[likeliest])
+        if not self._is_greedy:
+            token = self._draw(logits, peak)
         self._note(token)
         return token
 
     def _note(self, token: int) -> None:
         self._generated += 1
-        self._counts[token] += 1
-        if self._params.repetition_penalty != 1:
-            self._repeated.add(token)
+        if self._penalises:
+            place = self._places.setdefault(token, len(self._places))
+            if place == len(self._chosen):
+                self._chosen, self._counts = np.append(self._chosen, token), np.append(self._counts, np.float32(0))
+            self._counts[place] += 1
+        if self._params.repetition_penalty != 1 and token not in self._repeated_set:
+            self._repeated_set.add(token)
+            self._repeated = np.append(self._repeated, token)
 
     def _adjust(self, logits: Floats) -> None:
         params = self._params
         if self._bias_ids.size:
             logits[self._bias_ids] += self._biases
-        if self._repeated:
-            ids = np.fromiter(self._repeated, np.int64, len(self._repeated))
-            logits[ids] = _penalised(logits[ids], np.float32(params.repetition_penalty))
-        if self._counts and (params.frequency_penalty or params.presence_penalty):
-            ids = np.fromiter(self._counts, np.int64, len(self._counts))
-            counts = np.fromiter(self._counts.values(), np.float32, len(self._counts))
-            logits[ids] -= counts * np.float32(params.frequency_penalty) + np.float32(params.presence_penalty)
+        if self._repeated.size:
+            logits[self._repeated] = _penalised(logits[self._repeated], np.float32(params.repetition_penalty))
+        if self._chosen.size:
+            frequency, presence = np.float32(params.frequency_penalty), np.float32(params.presence_penalty)
+            logits[self._chosen] -= self._counts * frequency + presence
         if self._generated < params.min_tokens:
             logits[self._end_ids] = -np.inf
         elif params.ignore_eos:
             logits[self._eos_ids] = -np.inf
 
-    def _draw(self, logits: Floats, peak: np.float32) -> int:
+    def _draw(self, logits: Floats, peak: float) -> int:
         params = self._params
-        with np.errstate(over="ignore"):  # -inf is the right quotient for a temperature close to 0
-            weights = np.exp((logits - peak) / max(np.float32(params.temperature), _LEAST_TEMPERATURE))
         if params.mirostat_tau:
-            return self._draw_mirostat(weights)
+            return self._draw_mirostat(self._weigh(logits, peak))
         if params.typical_p < 1:
-            weights = _keep_typical(weights, params.typical_p)
-        if params.top_k or params.top_p < 1:
+            weights = _keep_typical(self._weigh(logits, peak), params.typical_p)
+            ids = self._candidates(weights) if params.top_k or params.top_p < 1 else None
+        elif params.top_k:
+            ids = likeliest(logits, params.top_k)
+            logits = logits[ids]
+            weights = self._weigh(logits, peak)
+            if params.top_p < 1:
+                ids = ids[nucleus(weights, params.top_p * float(weights.sum()))]
+                weights = weights[: len(ids)]
+            return self._pick(weights, ids)
+        elif params.top_p < 1:
+            weights = self._weigh(logits, peak)
             ids = self._candidates(weights)
-            weights = weights[ids]
+        elif params.min_p:
+            ids = np.flatnonzero(logits >= peak + params.temperature * math.log(params.min_p))
+            return self._pick(self._weigh(logits[ids], peak), ids)
         else:
-            ids = None
-        if params.min_p:
-            weights = np.where(weights >= params.min_p * weights.max(), weights, 0)
-        index = self._pick(weights)
-        return index if ids is None else int(ids[index])
+            ids, weights = None, self._weigh(logits, peak)
+        return self._pick(weights if ids is None else weights[ids], ids)
+
+    def _weigh(self, logits: Floats, peak: float) -> Floats:
+        """Probabilities relative to the likeliest's."""
+        weights: Floats = logits - np.float32(peak)
+        with np.errstate(over="ignore"):  # -inf is the right quotient for a temperature close to 0
+            weights /= max(np.float32(self._params.temperature), _LEAST_TEMPERATURE)
+        np.exp(weights, out=weights)
+        return weights
 
     def _draw_mirostat(self, weights: Floats) -> int:
         """Mirostat 2: keep the tokens whose surprise in bits stays below a limit that each choice corrects.
@@ -103,34 +129,27 @@ class Sampler:
         """
         params = self._params
         assert params.mirostat_tau
-        ids = _top(weights, len(weights))
-        shares = weights[ids] / weights.sum(dtype=np.float64)
-        kept = max(1, int((shares >= 2.0**-self._surprise_limit).sum()))
-        index = self._pick(shares[:kept].astype(np.float32))
-        surprise = -float(np.log2(shares[index] / shares[:kept].sum()))
+        shares = weights / weights.sum()
+        ids = np.flatnonzero(shares >= min(2.0**-self._surprise_limit, shares.max()))
+        kept = shares[ids]
+        index = draw(kept, self._random.random())
+        surprise = -float(np.log2(kept[index] / kept.sum()))
         self._surprise_limit -= params.mirostat_eta * (surprise - params.mirostat_tau)
         return int(ids[index])
 
-    def _pick(self, weights: Floats) -> int:
-        cumulative = np.cumsum(weights, dtype=np.float64)
-        drawn = self._random.random() * cumulative[-1]
-        return min(int(cumulative.searchsorted(drawn, side="right")), len(cumulative) - 1)
+    def _pick(self, weights: Floats, ids: Ints | None) -> int:
+        if self._params.min_p:
+            weights = np.where(weights >= self._params.min_p * weights.max(), weights, 0)
+        index = draw(weights, self._random.random())
+        return index if ids is None else int(ids[index])
 
     def _candidates(self, weights: Floats) -> Ints:
         """Ids of the tokens that top-k and top-p keep, likeliest first."""
-        params, size = self._params, len(weights)
-        limit = min(params.top_k or size, size)
+        params = self._params
         if params.top_p >= 1:
-            return _top(weights, limit)
-        wanted = params.top_p * _sum_of_top(weights, limit)
-        # Sorting a whole vocabulary takes milliseconds; the nucleus is nearly always among the first few hundred.
-        count = min(limit, _FIRST_CANDIDATES)
-        while True:
-            ids = _top(weights, count)
-            reached = np.cumsum(weights[ids], dtype=np.float64)
-            if count == limit or reached[-1] >= wanted:
-                return ids[: int(reached.searchsorted(wanted)) + 1]
-            count = min(limit, count * 8)
+            return likeliest(weights, params.top_k)
+        kept = weights[likeliest(weights, params.top_k)] if params.top_k else weights
+        return nucleus(weights, params.top_p * float(kept.sum()), limit=params.top_k)
 
 
 def _penalised(logits: Floats, penalty: np.float32) -> Floats:
@@ -142,22 +161,11 @@ def _penalised(logits: Floats, penalty: np.float32) -> Floats:
 
 def _keep_typical(weights: Floats, typical_p: float) -> Floats:
     """Zero all but the tokens of the most typical surprise: https://arxiv.org/abs/2202.00666."""
-    shares = weights / weights.sum(dtype=np.float64)
+    shares = weights / weights.sum()
     with np.errstate(divide="ignore", invalid="ignore"):
         surprise = np.where(shares > 0, -np.log(shares), np.inf)
         entropy = np.where(shares > 0, shares * surprise, 0).sum()
-    order = np.argsort(np.abs(surprise - entropy), kind="stable")
-    kept = order[: int(np.cumsum(shares[order]).searchsorted(typical_p)) + 1]
+    kept = nucleus(shares, typical_p, key=-np.abs(surprise - entropy))
     typical = np.zeros_like(weights)
     typical[kept] = weights[kept]
     return typical
-
-
-def _top(weights: Floats, count: int) -> Ints:
-    ids = np.argpartition(weights, -count)[-count:] if count < len(weights) else np.arange(len(weights))
-    return ids[np.argsort(-weights[ids], kind="stable")]
-
-
-def _sum_of_top(weights: Floats, count: int) -> float:
-    kept = np.partition(weights, -count)[-count:] if count < len(weights) else weights
-    return float(kept.sum(dtype=np.float64))
