@@ -84,7 +84,7 @@ def _tell(finding: Finding, target: TargetReport | None = None) -> None:
 
 def _models(models: list[ModelReport]) -> Table:
     table = Table(
-        "model", "weights", "size", "context", "cache", "work", title_justify="left", box=None, pad_edge=False
+        "model", "weights", "size", "context", "cache", "work", "saved", title_justify="left", box=None, pad_edge=False
     )
     for model in models:
         need = model.need
@@ -95,6 +95,7 @@ def _models(models: list[ModelReport]) -> Table:
             f"{model.slots} × {model.context_length or '?'} tokens" if model.slots else "",
             size_text(need.cache) if need else "",
             size_text(need.work) if need else "",
+            size_text(need.saved) if need else "",
         )
     return table
 

@@ -15,6 +15,8 @@ import msgspec
 from ixmodal.engine.request import FinishReason, GenerationRequest, ModelInfo, Pooling, Prompt, TokenLogprob
 
 MAX_FRAME_BYTES = 1 << 29
+SAVE_SECONDS = 10.0
+"""What an engine with a disk cache may take to save the slots at its end."""
 _LENGTH = struct.Struct(">I")
 
 
@@ -37,6 +39,8 @@ class Load(msgspec.Struct, frozen=True, tag="load"):
     warm_up: bool = True
     memory_cache_bytes: int = 0
     """What the states of slots that were given to other prompts may take."""
+    disk_cache_bytes: int = 0
+    disk_cache_directory: str | None = None
 
 
 class Generate(msgspec.Struct, frozen=True, tag="generate"):

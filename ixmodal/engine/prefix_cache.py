@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from ixmodal.backends.base import Backend
 from ixmodal.engine.saved_states import SavedState, SavedStates
 from ixmodal.engine.slots import WORTH_KEEPING, Slot, Slots, Tokens, as_tokens, common_prefix
+from ixmodal.engine.state_files import Errand, StateFiles
 from ixmodal.errors import EngineError
 
 _WORTH_COPYING = 16
@@ -48,9 +50,12 @@ class Reading:
 class PrefixCache:
     """Chooses a slot for each prompt and fills it with what can be had without reading."""
 
-    def __init__(self, backend: Backend, memory: SavedStates) -> None:
+    def __init__(self, backend: Backend, memory: SavedStates, files: StateFiles | None = None) -> None:
+        """`files` are None where nothing is to outlive the process."""
         self._backend = backend
         self._memory = memory
+        self._files = files
+        self._fetching: dict[str, Errand] = {}
         self.slots = Slots(backend.slots)
 
     def take(self, prompt: Sequence[int], *, reuse: bool = True) -> Taken | Awaited | None:
@@ -72,6 +77,19 @@ class PrefixCache:
         """Free a slot."""
         self.slots.release(slot)
 
+    def close(self, deadline: float) -> None:
+        """Write what the slots hold to disk, those used last first, until `deadline` (of `time.monotonic`)."""
+        if self._files is None or not self._backend.can_copy:
+            return
+        self._files.flush(deadline)
+        for slot in sorted(self.slots.all, key=lambda slot: slot.last_used, reverse=True):
+            if time.monotonic() > deadline:
+                return
+            if len(slot.tokens) >= WORTH_KEEPING and not self._files.covers(slot.tokens):
+                if saved := self._state_of(slot):
+                    self._files.put(saved)
+                self._files.flush(deadline)
+
     def _choose(self, tokens: Tokens, most: int) -> Taken | Awaited | None:
         free = self.slots.free
         if not free:
@@ -79,8 +97,13 @@ class PrefixCache:
         shared = {slot.index: min(common_prefix(slot.tokens, tokens), most) for slot in self.slots.all}
         source = max([*free, *self._busy], key=lambda slot: shared[slot.index])
         saved, restored = self._memory.find(tokens, most)
-        reach = max(shared[source.index], restored)
         reading, coming = self._coming(tokens, most)
+        fetched = self._fetch(tokens, most, max(shared[source.index], restored, coming))
+        if isinstance(fetched, Errand):
+            return fetched
+        if fetched:
+            saved, restored = fetched, min(common_prefix(fetched.tokens, tokens), most)
+        reach = max(shared[source.index], restored)
         if reading and coming >= reach + _WORTH_WAITING:
             return Reading(reading, coming)
         target = self._target(free, source, shared, reach)
@@ -92,6 +115,21 @@ class PrefixCache:
         if self._is_worth_copying(source, shared[source.index], held):
             return self._copy(source, target, shared[source.index])
         return Taken(target, held)
+
+    def _fetch(self, tokens: Tokens, most: int, reach: int) -> Errand | SavedState | None:
+        """A state from the disk, if one is there that reaches further, or the errand to wait for."""
+        if self._files is None or most < reach + WORTH_KEEPING:
+            return None
+        if not self._files.scan.over:
+            return self._files.scan
+        name, count = self._files.find(tokens, most)
+        if name is None or count < reach + WORTH_KEEPING:
+            return None
+        errand = self._fetching.get(name) or self._files.fetch(name)
+        self._fetching[name] = errand
+        if not errand.over:
+            return errand
+        return self._fetching.pop(name).result
 
     @property
     def _busy(self) -> list[Slot]:
@@ -135,11 +173,19 @@ class PrefixCache:
         length = len(slot.tokens)
         if length - count < WORTH_KEEPING or not self._memory.has_room(length) or self._is_kept(slot):
             return
+        saved = self._state_of(slot)
+        if saved is None:
+            return
+        self._memory.put(saved)
+        if self._files:
+            self._files.put(saved)
+            self._files.forget_queued(self._memory.all)
+
+    def _state_of(self, slot: Slot) -> SavedState | None:
         try:
-            state = self._backend.save(slot.index, length)
+            return SavedState(slot.tokens[:], self._backend.save(slot.index, len(slot.tokens)))
         except EngineError:
-            return  # what can't be saved is read again
-        self._memory.put(SavedState(slot.tokens[:], state))
+            return None  # what can't be saved is read again
 
     def _copy(self, source: Slot, target: Slot, count: int) -> Taken:
         try:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import msgspec
 
 from ixmodal.engine import child as children
-from ixmodal.engine.messages import FrameBuffer, FromWorker, Load, ToWorker, frame, from_worker
+from ixmodal.engine.messages import SAVE_SECONDS, FrameBuffer, FromWorker, Load, ToWorker, frame, from_worker
 
 Take = Callable[[list[FromWorker]], None]
 """Gets the messages of a frame."""
@@ -70,6 +70,8 @@ class EngineProcess:
     def __init__(self, child: subprocess.Popen[bytes], connection: _Connection, errors: int) -> None:
         self._child = child
         self._connection = connection
+        self.grace = _EXIT_GRACE
+        """Seconds that it has to end by itself."""
         self._errors = asyncio.create_task(self._listen(errors))
         self.last_words: deque[str] = deque(maxlen=_KEPT_LINES)
 
@@ -88,6 +90,7 @@ class EngineProcess:
             child.discard()  # cancelled in this moment, nobody else knows of it
             raise
         process = cls(child.process, connection, child.errors)
+        process.grace += SAVE_SECONDS if load.disk_cache_bytes else 0.0
         process.send(load)
         return process
 
@@ -113,7 +116,7 @@ class EngineProcess:
         """Hang up, see the child off and reap it. Returns how it ended, in words."""
         self._connection.close()
         try:
-            code = await asyncio.to_thread(self._child.wait, _EXIT_GRACE)
+            code = await asyncio.to_thread(self._child.wait, self.grace)
         except subprocess.TimeoutExpired:
             self._child.kill()
             code = await asyncio.to_thread(self._child.wait)

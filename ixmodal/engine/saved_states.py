@@ -29,6 +29,11 @@ class SavedStates:
         self._bytes_per_token = 0.0
 
     @property
+    def all(self) -> list[SavedState]:
+        """Every state, the one unused longest first."""
+        return list(self._states)
+
+    @property
     def size(self) -> int:
         """Bytes that all take."""
         return sum(saved.size for saved in self._states)

@@ -12,6 +12,7 @@ from ixmodal.engine.budget import share
 from ixmodal.engine.channel import Channel
 from ixmodal.engine.embedding import Embedding
 from ixmodal.engine.messages import (
+    SAVE_SECONDS,
     Cancel,
     Decode,
     Decoded,
@@ -35,6 +36,7 @@ from ixmodal.engine.prompts import PromptEncoder
 from ixmodal.engine.request import ChatPrompt, FinishReason, ModelInfo, Pooling, SamplingParams
 from ixmodal.engine.saved_states import SavedStates
 from ixmodal.engine.sequence import Sequence, Step
+from ixmodal.engine.state_files import open_files
 from ixmodal.engine.waiting import Placement, Waiting
 from ixmodal.errors import EngineError, RequestError
 from ixmodal.models.reasoning import ThoughtCounter, grammar_before, thinks
@@ -44,6 +46,8 @@ if TYPE_CHECKING:
 
 _SIGN_INTERVAL = 0.05
 """Seconds between signs of life, which many short steps without text need not repeat."""
+_DISK_INTERVAL = 0.001
+"""Seconds between two looks at the disk's answer, while nothing else is to be done."""
 _SCORE_BYTES = 64 * 1024 * 1024
 """The most that logits of all tokens may take, of all slots together: they stay reserved in the library's memory."""
 
@@ -57,7 +61,7 @@ class Scheduler:
         self._budget = max(load.batch_size, backend.max_chunks)
         self._scored = max(1, _SCORE_BYTES // (4 * len(backend.vocabulary) * backend.slots))
         self._encoder = PromptEncoder(backend, load.chat_template, load.template_timeout)
-        self._cache = PrefixCache(backend, SavedStates(load.memory_cache_bytes))
+        self._cache = PrefixCache(backend, SavedStates(load.memory_cache_bytes), open_files(load))
         self._waiting = Waiting(self._cache)
         self._thinks = thinks(self._encoder.template_source)
         self._constraints: ConstraintCompiler | None = None
@@ -79,7 +83,13 @@ class Scheduler:
         )
 
     def run(self) -> None:
-        """Serve until the server hangs up."""
+        """Serve until the server hangs up; then save what is to outlive the process."""
+        try:
+            self._serve()
+        finally:
+            self._cache.close(time.monotonic() + SAVE_SECONDS)
+
+    def _serve(self) -> None:
         while (messages := self._channel.receive(wait=not self._running and not self._waiting)) is not None:
             for message in messages:
                 self._handle(message)
@@ -89,6 +99,8 @@ class Scheduler:
                 self._step()
                 self._sign()
                 self._channel.flush()
+            elif self._waiting:
+                time.sleep(_DISK_INTERVAL)
 
     def _sign(self) -> None:
         """Tell that the engine lives: by what it has to say, or now and then by a message that says no more."""

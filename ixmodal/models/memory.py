@@ -16,6 +16,10 @@ _CACHE_SHARES = {"f16": 1.0, "q8_0": 34 / 64, "q4_0": 18 / 64}
 """Bytes of the cache's types, as shares of those of 16-bit floats: blocks of 32 take 34 and 18 bytes."""
 
 
+_MOST_SAVED = 256 * 1024 * 1024
+"""Bytes of saved states where nothing is declared."""
+
+
 @dataclass(frozen=True)
 class Need:
     """Bytes that a loaded model takes in the machine's memory and, where layers are offloaded, in the GPU's."""
@@ -25,6 +29,8 @@ class Need:
     work: int
     host: int
     gpu: int
+    saved: int = 0
+    """Of the host's, what states of slots that were given to other prompts may take."""
 
 
 def need_of(
@@ -36,8 +42,12 @@ def need_of(
     gpu_layers: int,
     mmap: bool,
     cache_type: str = "f16",
+    memory_cache: int | None = 0,
 ) -> Need:
     """What a model takes. `gpu_layers` beyond what there are means all.
+
+    `memory_cache` bounds saved states, bytes; None: what all slots' keys and values take, 256 MiB at most. There are
+    none where slots can't be copied: in files before GGUF, and with ctransformers on a GPU.
 
     Every slot has a context of its own: keys and values of 16 bits for each token, and work space for the scores and
     logits of one batch. The slots of a GGUF file share its weights on a CPU. Of other files, and on a GPU, each slot
@@ -59,4 +69,6 @@ def need_of(
     else:
         host += cache + work
         gpu += work if layers else 0
-    return Need(memory.weights, cache, work, host, gpu)
+    saved = min(cache, _MOST_SAVED) if memory_cache is None else memory_cache
+    saved = saved if found.engine == "llama_cpp" or (found.format == "gguf" and not gpu_layers) else 0
+    return Need(memory.weights, cache, work, host + saved, gpu, saved)

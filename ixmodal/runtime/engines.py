@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
+from urllib.parse import quote
 
 from ixmodal.backends.cpu import default_threads
 from ixmodal.daemon_thread import in_daemon_thread
 from ixmodal.engine.messages import Load
 from ixmodal.models.engines import judge
+from ixmodal.models.memory import need_of
 from ixmodal.spec import App, Model
+from ixmodal.spec.state import state_home
 from ixmodal.weights import fetch, weights_directory
 
+_MIB = 1024 * 1024
 _ALL_LAYERS = 1000
 Progress = Callable[[int, int | None], None]
 """Called with the bytes that are there, and the bytes in all (None: unknown)."""
@@ -33,9 +37,26 @@ def layers_of(model: Model) -> int:
     return _ALL_LAYERS if model.gpu_layers == "all" else model.gpu_layers
 
 
+def memory_cache_of(model: Model) -> int | None:
+    """Bytes of saved states in memory; None: what `need_of` makes of nothing declared."""
+    return None if model.memory_cache_mib is None else model.memory_cache_mib * _MIB
+
+
 def _load_message(model: Model, path: Path, spec: App) -> Load:
+    found = judge(path, model.engine)
+    need = need_of(
+        found,
+        slots=model.slots,
+        context_length=model.context_length,
+        batch_size=model.batch_size,
+        gpu_layers=layers_of(model),
+        mmap=model.mmap,
+        cache_type=model.cache_type,
+        memory_cache=memory_cache_of(model),
+    )
+    directory = state_home() / spec.name / "prefixes" / quote(model.id, safe="")
     return Load(
-        backend=judge(path, model.engine).engine,
+        backend=found.engine,
         path=str(path),
         slots=model.slots,
         batch_size=model.batch_size,
@@ -49,4 +70,7 @@ def _load_message(model: Model, path: Path, spec: App) -> Load:
         chat_template=model.chat_template,
         template_timeout=spec.limits.template_timeout,
         warm_up=model.warm_up,
+        memory_cache_bytes=need.saved,
+        disk_cache_bytes=model.disk_cache_mib * _MIB,
+        disk_cache_directory=str(directory) if model.disk_cache_mib else None,
     )

@@ -48,6 +48,7 @@ def need_for(load: Load) -> Need:
         gpu_layers=load.gpu_layers,
         mmap=load.mmap,
         cache_type=load.cache_type,
+        memory_cache=load.memory_cache_bytes,
     )
     return replace(need, host=need.host + _PROCESS_BYTES)
 

@@ -51,6 +51,20 @@ class Model(Declared):
     cache_type: Literal["f16", "q8_0", "q4_0"] = Field(
         "f16", description="Type of keys and values in the cache. Others than f16 need engine = llama_cpp."
     )
+    memory_cache_mib: int | None = Field(
+        None,
+        ge=0,
+        le=1_048_576,
+        description="MiB of memory for conversations that lost their slot to another; unset: as much as the slots' own "
+        "cache, 256 at most; 0: none.",
+    )
+    disk_cache_mib: int = Field(
+        0,
+        ge=0,
+        le=16_777_216,
+        description="MiB on disk, in the user's state directory, for the same, which then outlive unloading and "
+        "restarts; 0: none. They hold what users wrote.",
+    )
     chat_template: str | None = Field(
         None, max_length=65_536, description="Jinja chat template for a file that carries none, or instead of its own."
     )
@@ -120,6 +134,10 @@ class Model(Declared):
         return self
 
     def _check_engine(self) -> None:
+        if self.disk_cache_mib and self.memory_cache_mib == 0:
+            raise ValueError(
+                "`disk_cache_mib` is filled from memory; give `memory_cache_mib` more than 0, or leave it out"
+            )
         if self.engine != "llama_cpp" and (self.flash_attention is not None or self.cache_type != "f16"):
             name = "cache_type" if self.flash_attention is None else "flash_attention"
             raise ValueError(f'`{name}` is llama.cpp\'s alone; set engine = "llama_cpp" as well, or leave it out')

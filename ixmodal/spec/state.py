@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
+from pathlib import Path
 
 from pydantic import Field, field_validator
 
 from ixmodal.spec.declared import Declared
 
 DICT_PREFIX = "modal-dict://"
+
+
+def state_home() -> Path:
+    """Where this user's programs keep what outlives them, ixmodal's part of it; see the XDG Base Directory rules."""
+    return Path(os.environ.get("XDG_STATE_HOME") or Path("~/.local/state").expanduser()) / "ixmodal"
 
 
 class State(Declared):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from array import array
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +15,9 @@ from ixmodal.backends.scripted import ScriptedBackend
 from ixmodal.engine.prefix_cache import Awaited, PrefixCache, Reading, Taken
 from ixmodal.engine.saved_states import SavedStates
 from ixmodal.engine.slots import Slot
+from ixmodal.engine.state_files import Errand, StateFiles
 from ixmodal.errors import EngineError
+from tests.engine.helpers import PATIENCE
 from tests.support.gguf_files import load_params
 
 SYSTEM = list(range(10, 110))
@@ -269,3 +272,67 @@ def test_never_a_wrong_prefix_nor_a_lost_slot_nor_a_wait_for_ever(memory: int) -
             busy.append((found.slot, prompt[found.cached :]))
         else:
             waiting.append((prompt, found))
+
+
+def on_disk(directory: Path, slots: int = 1, memory: int = 10_000_000, disk: int = 10_000_000) -> Cache:
+    cached = Cache(slots, memory)
+    files = StateFiles(directory, disk, lambda: b"f" * 32)
+    assert files.scan.done.wait(PATIENCE)
+    cached.cache = PrefixCache(cached.backend, cached.memory, files)
+    return cached
+
+
+def awaited(cached: Cache, prompt: Sequence[int]) -> Taken:
+    found = cached.cache.take(prompt)
+    assert found is not None
+    assert not isinstance(found, Taken)
+    assert isinstance(found, Errand)
+    assert found.done.wait(PATIENCE)
+    return cached.take(prompt)
+
+
+def test_slots_outlive_the_process(tmp_path: Path) -> None:
+    first = on_disk(tmp_path, 2)
+    first.answer(chat(1000))
+    first.answer([*range(5000, 5300)])
+    first.answer([*range(9000, 9010)])  # not worth it
+    first.cache.close(time.monotonic() + PATIENCE)
+    second = on_disk(tmp_path, 2)
+    taken = awaited(second, chat(1000, 300))
+    assert taken.cached == 300
+    second.cache.release(taken.slot)
+    assert awaited(second, [*range(5000, 5200), 7]).cached == 200
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_what_memory_has_no_room_for_is_on_disk(tmp_path: Path) -> None:
+    cached = on_disk(tmp_path, 1, memory=2000)
+    for n in range(1, 5):
+        cached.answer([*range(1000 * n, 1000 * n + 200)])
+        assert cached.cache._files
+        cached.cache._files.flush(time.monotonic() + PATIENCE)
+    assert awaited(cached, [*range(1000, 1201)]).cached == 200
+
+
+def test_a_damaged_file_costs_a_reading_and_nothing_else(tmp_path: Path) -> None:
+    first = on_disk(tmp_path)
+    first.answer(chat(1000))
+    first.cache.close(time.monotonic() + PATIENCE)
+    path = next(tmp_path.iterdir())
+    path.write_bytes(path.read_bytes()[:-1] + b"\xff")
+    assert awaited(on_disk(tmp_path), chat(1000, 300)).cached == 0
+    assert not path.exists()
+
+
+def test_without_time_nothing_is_saved_at_the_end(tmp_path: Path) -> None:
+    cached = on_disk(tmp_path)
+    cached.answer(chat(1000))
+    cached.cache.close(time.monotonic() - 1)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_short_prompt_does_not_wait_for_the_disk(tmp_path: Path) -> None:
+    first = on_disk(tmp_path)
+    first.answer(chat(1000))
+    first.cache.close(time.monotonic() + PATIENCE)
+    assert on_disk(tmp_path).take(SYSTEM[:60]).cached == 0

@@ -21,6 +21,8 @@ def test_the_engine_is_chosen_by_the_file_unless_it_is_named() -> None:
         ({"flash_attention": False, "engine": "ctransformers"}, "`flash_attention` is llama.cpp's alone"),
         ({"cache_type": "q8_0"}, "`cache_type` is llama.cpp's alone"),
         ({"engine": "llama_cpp", "cache_type": "q4_0", "flash_attention": False}, "needs flash attention"),
+        ({"disk_cache_mib": 100, "memory_cache_mib": 0}, "filled from memory"),
+        ({"memory_cache_mib": -1}, "memory_cache_mib"),
         ({"engine": "vllm"}, "engine"),
         ({"engine": "llama_cpp", "cache_type": "q2"}, "cache_type"),
     ],

@@ -122,7 +122,7 @@ def modal(spec: App, models: Sequence[ModelReport]) -> TargetReport:
     except SpecError as error:
         report.findings += errors(error.problems)
     report.findings += [*_judged_engines(spec, models), *_fits(report), *_gpu_findings(spec)]
-    report.findings += [*_modal_names(spec), *_costs(spec)]
+    report.findings += [*_modal_names(spec), *_costs(spec), *_lost_caches(spec)]
     return report
 
 
@@ -234,6 +234,11 @@ def _modal_names(spec: App) -> list[Finding]:
             text = f"region: {region} begins like none of Modal's ({', '.join(REGIONS)}); check its name"
             found.append(Finding("warning", text))
     return found
+
+
+def _lost_caches(spec: App) -> list[Finding]:
+    text = "disk_cache_mib: a replica's disk ends with it, so what it saves there serves the same replica alone"
+    return [Finding("warning", text)] if any(model.disk_cache_mib for model in spec.local_models) else []
 
 
 def _costs(spec: App) -> list[Finding]:

@@ -14,7 +14,7 @@ from ixmodal.models.engines import judge
 from ixmodal.models.inspect import ModelFile
 from ixmodal.models.memory import Need, need_of
 from ixmodal.models.vocabulary import Vocabulary
-from ixmodal.runtime.engines import layers_of
+from ixmodal.runtime.engines import layers_of, memory_cache_of
 from ixmodal.spec import App, Model
 from ixmodal.weights import locate, verify, weights_directory
 from ixmodal.weights.places import shown
@@ -77,6 +77,7 @@ def _describe(report: ModelReport, model: Model, found: ModelFile, path: Path) -
         gpu_layers=layers_of(model),
         mmap=model.mmap,
         cache_type=model.cache_type,
+        memory_cache=memory_cache_of(model),
     )
     if report.context_length > found.context_length:
         report.findings.append(

@@ -12,6 +12,7 @@ from ixmodal.server.store.memory import MemoryStore
 from ixmodal.server.store.redis import RedisStore
 from ixmodal.server.store.sqlite import SqliteStore
 from ixmodal.spec import App
+from ixmodal.spec.state import state_home
 
 ONLY_ON_MODAL = "modal-dict:// is there on Modal only; elsewhere write redis://… or leave it out"
 __all__ = [
@@ -43,15 +44,11 @@ def choose_store(spec: App) -> Store:
         return RedisStore(state.redis_url, spec.name, max_count=state.max_count, max_age=state.max_age)
     if state.path == "memory":
         return MemoryStore(max_count=state.max_count, max_age=state.max_age)
-    path = Path(state.path) if state.path else _state_home() / spec.name / "state.sqlite"
+    path = Path(state.path) if state.path else state_home() / spec.name / "state.sqlite"
     if state.path is None and not _is_writable(path.parent):
         logging.getLogger("ixmodal.server").warning("%s can't be written: responses are kept in memory only", path)
         return MemoryStore(max_count=state.max_count, max_age=state.max_age)
     return SqliteStore(path, max_count=state.max_count, max_age=state.max_age)
-
-
-def _state_home() -> Path:
-    return Path(os.environ.get("XDG_STATE_HOME") or Path("~/.local/state").expanduser()) / "ixmodal"
 
 
 def _is_writable(directory: Path) -> bool:

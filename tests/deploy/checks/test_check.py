@@ -52,23 +52,42 @@ def test_memory_is_weights_cache_and_work(tiny_model: Path) -> None:
     assert need is not None
     narrow = TINY.width // TINY.heads * (TINY.kv_heads or TINY.heads)
     assert need.cache == 3 * 128 * TINY.blocks * 2 * narrow * 2
-    assert need.work == 3 * 32 * 128 * TINY.heads * 4
+    assert need.work == 3 * 32 * (128 * TINY.heads + TINY.vocabulary) * 4
     assert 0 < need.weights < tiny_model.stat().st_size
-    assert (need.host, need.gpu) == (need.weights + need.cache + need.work, 0)
+    assert need.saved == need.cache  # as much again for what lost its slot
+    assert (need.host, need.gpu) == (need.weights + need.cache + need.work + need.saved, 0)
 
 
-def test_without_a_map_each_slot_has_its_own_weights(tiny_model: Path) -> None:
-    def host(**fields: Any) -> int:
-        need = check_model(at(tiny_model, **fields), App()).need
+@pytest.mark.parametrize("mib", [0, 3])
+def test_memory_for_what_lost_its_slot_is_as_declared(tiny_model: Path, mib: int) -> None:
+    model = at(tiny_model, memory_cache_mib=mib)
+    need = check_model(model, App(models=(model,))).need
+    assert need is not None
+    assert need.saved == mib * 1024**2
+    assert need.host == need.weights + need.cache + need.work + need.saved
+
+
+def test_a_disk_that_ends_with_the_replica_is_told(tiny_model: Path) -> None:
+    texts = [finding.text for finding in modal(App(models=(at(tiny_model, disk_cache_mib=100),)), []).findings]
+    assert any(text.startswith("disk_cache_mib") for text in texts)
+    texts = [finding.text for finding in modal(App(models=(at(tiny_model),)), []).findings]
+    assert not any(text.startswith("disk_cache_mib") for text in texts)
+
+
+def test_without_a_map_each_slot_of_an_older_file_has_its_own_weights(tiny_model: Path, tmp_path: Path) -> None:
+    def host(path: Path, **fields: Any) -> int:
+        need = check_model(at(path, **fields), App()).need
         assert need is not None
-        return need.host - need.cache - need.work
+        return need.host - need.cache - need.work - need.saved
 
-    assert host(slots=4, mmap=False) == 4 * host(slots=4)
+    older = write_ggjt(tmp_path / "older.bin", tiny_model)
+    assert host(older, slots=4, mmap=False) == 4 * host(older, slots=4)
+    assert host(tiny_model, slots=4, mmap=False) == host(tiny_model, slots=4)
 
 
 def test_what_is_offloaded_is_on_the_gpu_once_a_slot(tiny_model: Path) -> None:
     def need(layers: Any) -> tuple[int, int, int]:
-        found = check_model(at(tiny_model, slots=2, gpu_layers=layers), App()).need
+        found = check_model(at(tiny_model, slots=2, gpu_layers=layers, memory_cache_mib=0), App()).need
         assert found is not None
         return found.host, found.gpu - (found.cache + found.work if layers == "all" else found.work), found.weights
 
