@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from ixmodal.backends.base import Chunk, LoadParams, Logits
+from ixmodal.backends.llama_cpp_batch import NativeBatch
 from ixmodal.backends.llama_cpp_states import CopiedSequences
 from ixmodal.errors import EngineError, WeightsError
 from ixmodal.models.modern import inspect_modern
@@ -68,7 +69,6 @@ class LlamaCppBackend(CopiedSequences):
         found = inspect_modern(Path(params.path))
         self._context: Any = None
         self._model: Any = None
-        self._batch: Any = None
         self._library = library = _library()
         if params.gpu_layers and not library.llama_supports_gpu_offload():
             raise WeightsError(
@@ -99,9 +99,11 @@ class LlamaCppBackend(CopiedSequences):
         self._memory = library.llama_get_memory(self._context)
         # A state of a sliding window leaves out what the window has passed over.
         self.can_copy = not library.llama_model_n_swa(self._model)
-        self._batch = library.llama_batch_init(self._batch_size, 0, 1)
+        self._batch = NativeBatch(library, self._batch_size)
+        self._vocabulary_size, self._width = size, library.llama_model_n_embd(self._model)
         self._held = [0] * self.slots
         self._rows: dict[int, range] = {}
+        self._outputs: dict[str, Logits | None] = {}
         self._has_embeddings = False
 
     def _model_params(self, params: LoadParams) -> Any:
@@ -176,57 +178,44 @@ class LlamaCppBackend(CopiedSequences):
     def forward(self, chunks: Sequence[Chunk]) -> None:
         """Evaluate all chunks in one batch. Raises `EngineError` for what must not reach native code."""
         self._check(chunks)
-        self._rows.clear()
+        self._rows = {}
         for chunk in chunks:
-            # Drops what the cache holds behind the prefix that is kept.
-            self._cut(chunk.slot, chunk.past)
-        self._has_embeddings = any(chunk.embeds for chunk in chunks)
-        self._library.llama_set_embeddings(self._context, self._has_embeddings)
-        rows = self._fill(chunks)
+            if self._held[chunk.slot] > chunk.past:
+                self._cut(chunk.slot, chunk.past)
+        embeds = any(chunk.embeds for chunk in chunks)
+        if embeds != self._has_embeddings:
+            self._has_embeddings = embeds
+            self._library.llama_set_embeddings(self._context, embeds)
+        rows = self._batch.fill(chunks, outputs_all=embeds)
         _complaints.clear()
-        code = self._library.llama_decode(self._context, self._batch)
+        code = self._library.llama_decode(self._context, self._batch.native)
         if code != 0:
             self._forget(chunk.slot for chunk in chunks)
-            raise EngineError(f"the library failed to evaluate {self._batch.n_tokens} tokens ({code})")
-        self._rows = rows
+            raise EngineError(f"the library failed to evaluate {self._batch.native.n_tokens} tokens ({code})")
+        self._rows, self._outputs = rows, {}
         for chunk in chunks:
             self._held[chunk.slot] += len(chunk.tokens)
 
     def _check(self, chunks: Sequence[Chunk]) -> None:
         if not self._context:
             raise EngineError("the model is closed")
-        size = len(self.vocabulary)
-        slots = {chunk.slot for chunk in chunks}
-        if len(slots) != len(chunks) or not chunks or not all(0 <= slot < self.slots for slot in slots):
-            raise EngineError("a forward needs chunks of different slots")
-        total = sum(len(chunk.tokens) for chunk in chunks)
-        if total > self._batch_size:
-            raise EngineError(f"{total} tokens are more than a batch of {self._batch_size}")
+        size, total, slots = self._vocabulary_size, 0, set[int]()
         for chunk in chunks:
-            count = len(chunk.tokens)
+            count, slot = len(chunk.tokens), chunk.slot
+            if not 0 <= slot < self.slots or slot in slots:
+                raise EngineError("a forward needs chunks of different slots")
             if not count or chunk.past < 0 or chunk.past + count > self.context_length:
                 raise EngineError(f"{count} tokens after {chunk.past} don't fit into {self.context_length}")
-            if chunk.past > self._held[chunk.slot]:
-                raise EngineError(f"{chunk.past} tokens are said to be cached, but {self._held[chunk.slot]} are")
-            if not all(0 <= token < size for token in chunk.tokens):
+            if chunk.past > self._held[slot]:
+                raise EngineError(f"{chunk.past} tokens are said to be cached, but {self._held[slot]} are")
+            if min(chunk.tokens) < 0 or max(chunk.tokens) >= size:
                 raise EngineError(f"a token id lies outside the vocabulary of {size}")
-
-    def _fill(self, chunks: Sequence[Chunk]) -> dict[int, range]:
-        """Write the native batch; returns each slot's rows that yield logits, the last token's always."""
-        batch, at, rows = self._batch, 0, dict[int, range]()
-        # The library computes sequences together as long as their numbers follow each other in the batch.
-        for chunk in sorted(chunks, key=lambda chunk: chunk.slot):
-            for offset, token in enumerate(chunk.tokens):
-                batch.token[at] = token
-                batch.pos[at] = chunk.past + offset
-                batch.n_seq_id[at] = 1
-                batch.seq_id[at][0] = chunk.slot
-                batch.logits[at] = chunk.scores
-                at += 1
-            rows[chunk.slot] = range(at - len(chunk.tokens) if chunk.scores else at - 1, at)
-            batch.logits[at - 1] = True
-        batch.n_tokens = at
-        return rows
+            slots.add(slot)
+            total += count
+        if not slots:
+            raise EngineError("a forward needs chunks of different slots")
+        if total > self._batch_size:
+            raise EngineError(f"{total} tokens are more than a batch of {self._batch_size}")
 
     def logits(self, slot: int) -> Logits:
         """A view of the library's own memory, shape (vocabulary,). Raises `EngineError` if not in the last forward."""
@@ -236,11 +225,10 @@ class LlamaCppBackend(CopiedSequences):
     def scores(self, slot: int) -> Logits:
         """A view of the library's own memory, shape (tokens, vocabulary). Raises `EngineError` as `logits` does."""
         rows = self._rows.get(slot)
-        # Rows follow each other in the order of the batch: the library sorts them where it computed them in another.
-        data = self._library.llama_get_logits_ith(self._context, rows[0]) if rows else None
-        if not rows or not data:
+        outputs = self._output("logits", self._vocabulary_size) if rows else None
+        if rows is None or outputs is None:
             raise EngineError("the library holds no logits for this slot")
-        return np.ctypeslib.as_array(data, (len(rows), len(self.vocabulary)))
+        return outputs[rows.start : rows.stop]
 
     def embedding(self, slot: int) -> Logits:
         """A view of the library's own memory, shape (width,). Raises `EngineError` if not in the last forward."""
@@ -250,18 +238,24 @@ class LlamaCppBackend(CopiedSequences):
     def embeddings(self, slot: int) -> Logits:
         """A view of the library's own memory, shape (tokens, width). Raises `EngineError` as `embedding` does."""
         rows = self._rows.get(slot) if self._has_embeddings else None
-        data = self._library.llama_get_embeddings_ith(self._context, rows[0]) if rows else None
-        if not rows or not data:
+        outputs = self._output("embeddings", self._width) if rows else None
+        if rows is None or outputs is None:
             raise EngineError("the library offers no embeddings for this model")
-        return np.ctypeslib.as_array(data, (len(rows), self._library.llama_model_n_embd(self._model)))
+        return outputs[rows.start : rows.stop]
+
+    def _output(self, kind: str, width: int) -> Logits | None:
+        """All of the last forward's rows of a kind, shape (rows, width), in the batch's order; looked up once."""
+        if kind not in self._outputs:
+            read = getattr(self._library, f"llama_get_{kind}_ith")
+            first = read(self._context, -self._batch.rows)
+            self._outputs[kind] = np.ctypeslib.as_array(first, (self._batch.rows, width)) if first else None
+        return self._outputs[kind]
 
     def close(self) -> None:
         """Free the native memory."""
         self._rows = {}
-        if self._batch:
-            self._library.llama_batch_free(self._batch)
         if self._context:
             self._library.llama_free(self._context)
         if self._model:
             self._library.llama_model_free(self._model)
-        self._batch = self._context = self._model = None
+        self._context = self._model = None

@@ -320,7 +320,7 @@ def test_the_library_comes_without_its_own_server() -> None:
 def test_sequences_stand_in_the_batch_in_the_order_of_their_slots(backend: LlamaCppBackend) -> None:
     """In another order the library splits the batch and reads the weights once a part."""
     backend.forward([Chunk(slot, [300 + slot], 0) for slot in (2, 0, 3, 1)])
-    native = backend._batch
+    native = backend._batch.native
     assert [native.seq_id[at][0] for at in range(native.n_tokens)] == [0, 1, 2, 3]
     together = [backend.logits(slot).copy() for slot in range(4)]
     for slot in range(4):
