@@ -80,7 +80,7 @@ def test_without_a_map_each_slot_of_an_older_file_has_its_own_weights(tiny_model
         assert need is not None
         return need.host - need.cache - need.work - need.saved
 
-    older = write_ggjt(tmp_path / "older.bin", tiny_model)
+    older = write_ggjt(tmp_path / "older.bin", write_tiny(tmp_path / "m.gguf", kv_heads=4, feed_forward=256))
     assert host(older, slots=4, mmap=False) == 4 * host(older, slots=4)
     assert host(tiny_model, slots=4, mmap=False) == host(tiny_model, slots=4)
 
