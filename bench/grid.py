@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,22 +38,33 @@ class Grid:
 
 
 def measure(
-    fleet: Fleet, steps: Mapping[str, dict[str, Any]], repetitions: int, budget: float, timeout: float = 60.0
+    fleet: Fleet,
+    steps: Mapping[str, dict[str, Any]],
+    repetitions: int,
+    budget: float,
+    *,
+    timeout: float = 60.0,
+    seldom: Collection[str] = (),
 ) -> Grid:
     """Drive all servers of the fleet through all steps (fields of a `Load`), `repetitions` times.
 
-    Begins no repetition that would probably end after `budget` seconds, but always a first one.
+    Begins no repetition that would probably end after `budget` seconds, but always a first one. The servers in `seldom`
+    take part in every other repetition only: they are slow, and would leave the others no time.
     """
     grid = Grid()
     began = time.perf_counter()
-    longest = 0.0
+    took = [0.0, 0.0]
     for repetition in range(repetitions):
         start = time.perf_counter()
-        if start - began + longest > budget:
+        if start - began + took[repetition % 2] > budget:
             break
+        here = [name for name in fleet.names if name not in seldom or repetition % 2 == 0]
         for place, (step, fields) in enumerate(steps.items()):
-            turn = (repetition + place) % len(fleet.names)  # nobody is always the first, or always after the same
-            for name in fleet.names[turn:] + fleet.names[:turn]:
+            turn = (repetition + place) % len(here)  # nobody is always the first, or always after the same
+            for name in fleet.names:
+                if name not in here:
+                    grid.cells.setdefault((name, step), []).append(None)
+            for name in here[turn:] + here[:turn]:
                 # The same words for all servers, and new ones each time: a cache holds none of them.
                 seed = 1 + repetition * len(steps) + place
                 measured = fleet.drive(name, timeout, seed=seed, **fields)
@@ -61,7 +72,7 @@ def measure(
                 said = f"{measured.summary.tokens_per_second:7.1f} tokens/s" if measured else "no figures"
                 print(f"  {repetition + 1} {step:>12} {name:22} {said}", flush=True)
         grid.repetitions += 1
-        longest = max(longest, time.perf_counter() - start)
+        took[repetition % 2] = time.perf_counter() - start
     return grid
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from bench.machine import describe_machine
 from bench.models import RESULTS
+from bench.pictures import draw
 from ixmodal.benchmark.statistics import Spread
 
 DOCUMENT = Path(__file__).parents[1] / "docs/performance.md"
@@ -48,10 +49,27 @@ class Requirement:
             self.at_most is None or self.ratio.median <= self.at_most
         )
 
+    @property
+    def bound(self) -> float:
+        """The ratio that is wanted at least or at most."""
+        bound = self.at_most if self.at_least is None else self.at_least
+        assert bound is not None
+        return bound
+
     def row(self) -> list[str]:
         """For a table."""
         bound = f"≥ {self.at_least:g}" if self.at_least is not None else f"≤ {self.at_most:g}"
         return [self.what, bound, ratio(self.ratio), "yes" if self.is_met else "**no**"]
+
+
+@dataclass
+class Chart:
+    """Figures over steps, a line a server; None where there is no figure."""
+
+    title: str
+    across: str
+    steps: list[str]
+    series: dict[str, list[Spread | None]]
 
 
 @dataclass
@@ -65,6 +83,7 @@ class Record:
     requirements: list[Requirement] = field(default_factory=list)
     runs: list[dict[str, Any]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    chart: Chart | None = None
     command: str = ""
     picture: str = ""
 
@@ -81,9 +100,11 @@ class Record:
         return "\n\n".join(parts)
 
     def write(self) -> None:
-        """To bench/results and into the document."""
+        """To bench/results: JSON, with its Markdown, and a picture."""
         RESULTS.mkdir(exist_ok=True)
-        content = asdict(self) | {"machine": describe_machine(), "python": platform.python_version()}
+        picture = f"{self.case}.svg"
+        self.picture = picture if draw(RESULTS / picture, self.chart, self.requirements) else ""
+        content = {**asdict(self), "chart": None} | {"machine": describe_machine(), "python": platform.python_version()}
         for requirement, of in zip(content["requirements"], self.requirements, strict=True):
             requirement["ratio"] = of.ratio and [of.ratio.median, of.ratio.least, of.ratio.most]
             requirement["met"] = of.is_met

@@ -12,17 +12,17 @@ from bench.servers import Setup
 from bench.words import only_words
 from ixmodal.benchmark.statistics import Spread
 
-TURNS, WORDS, TOKENS = 10, 32, 8
+TURNS, WORDS, TOKENS, FRESH = 10, 32, 8, 4
 Pair = tuple[float, float, int]
 
 
 def measure(options: Options) -> Record:
-    """A chat of ten turns and three of one, again and again, on each server."""
+    """Two chats of ten turns and four of one, again and again, on each server."""
     setup = Setup(model_file("110m"), slots=4, context=1024, threads=options.threads)
     found: dict[str, list[Pair]] = {name: [] for name in options.servers}
     body = {"logit_bias": only_words(setup.model)}
     with fleet(options.servers, setup, dict.fromkeys(options.servers, body)) as servers:
-        for repetition in range(options.repetitions or 5):
+        for repetition in range(options.repetitions or 3):
             for name in options.servers:
                 if pair := _pair(servers, name, 2 * repetition + 1):
                     found[name].append(pair)
@@ -47,12 +47,12 @@ def measure(options: Options) -> Record:
 
 
 def _pair(servers: Fleet, name: str, seed: int) -> Pair | None:
-    long = servers.drive(name, conversations=1, turns=TURNS, prompt_words=WORDS, max_tokens=TOKENS, seed=seed)
-    alone = servers.drive(name, conversations=3, prompt_words=WORDS, max_tokens=TOKENS, seed=seed + 1)
+    long = servers.drive(name, conversations=2, turns=TURNS, prompt_words=WORDS, max_tokens=TOKENS, seed=seed)
+    alone = servers.drive(name, conversations=FRESH, prompt_words=WORDS, max_tokens=TOKENS, seed=seed + 1)
     tenth, short = _firsts(long, TURNS - 1), _firsts(alone, 0)
     if not long or not tenth or not short:
         return None
-    return tenth[0], statistics.median(short), long.run.answers[-1].cached_tokens or 0
+    return statistics.median(tenth), statistics.median(short), long.run.answers[-1].cached_tokens or 0
 
 
 def _firsts(measured: Measured | None, turn: int) -> list[float]:

@@ -12,8 +12,8 @@ from bench.runs import runs_of
 from bench.servers import Setup
 from ixmodal.benchmark.statistics import Distribution
 
-RATES = (0.5, 2.0)
-SECONDS = 10
+RATES = (0.8, 2.5)
+SECONDS = 12
 
 
 def measure(options: Options) -> Record:
@@ -30,7 +30,7 @@ def measure(options: Options) -> Record:
         for rate in RATES
     }
     with fleet(options.servers, setup) as servers:
-        grid = measure_grid(servers, steps, options.repetitions or 2, budget=150)
+        grid = measure_grid(servers, steps, options.repetitions or 1, budget=150)
         problems = servers.problems
     about = (
         f"{NAMES['110m']}; {setup.threads} thread(s), 16 slots; prompts of 32 words, answers of 32 tokens, at Poisson "

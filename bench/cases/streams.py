@@ -7,24 +7,25 @@ from bench.grid import Grid, decode_tokens_per_second, first_tokens, tokens_per_
 from bench.grid import measure as measure_grid
 from bench.models import NAMES, model_file
 from bench.options import Options
-from bench.record import Record, Requirement, Table, milliseconds, number
+from bench.record import Chart, Record, Requirement, Table, milliseconds, number
 from bench.runs import runs_of
 from bench.servers import Setup
 from ixmodal.benchmark.statistics import Distribution
 
 TOKENS, WORDS = 32, 96
+SLOW = ("ixmodal-ctransformers", "llama-cpp-python")
 
 
 def measure(options: Options) -> Record:
     """On the model of 110 M."""
     streams = options.streams or (1, 4, 8, 16)
-    grid, record = compare("110m", "streams", options, streams, repetitions=5, budget=380)
+    grid, record = compare("110m", "streams", options, streams, repetitions=6, budget=400)
     record.requirements = _requirements(grid, streams)
     return record
 
 
 def compare(
-    model: str, case: str, options: Options, streams: tuple[int, ...], repetitions: int, budget: float, least: int = 8
+    model: str, case: str, options: Options, streams: tuple[int, ...], repetitions: int, budget: float, least: int = 4
 ) -> tuple[Grid, Record]:
     """All servers with each number of streams, `least` requests or one a stream."""
     setup = Setup(model_file(model), slots=max(streams), context=256, threads=options.threads)
@@ -39,19 +40,25 @@ def compare(
         for count in streams
     }
     with fleet(options.servers, setup) as servers:
-        grid = measure_grid(servers, steps, options.repetitions or repetitions, budget)
+        count = options.repetitions or repetitions
+        grid = measure_grid(servers, steps, count, budget, seldom=[] if count < 3 else SLOW, timeout=120)
         problems = servers.problems
     settings = {"model": NAMES[model], "threads": setup.threads, "slots": setup.slots, "context": setup.context}
     about = (
         f"{NAMES[model]}; {setup.threads} thread(s), {setup.slots} slots of {setup.context} tokens; a closed loop of "
-        f"prompts of {WORDS} words, answers of {TOKENS} tokens; {grid.repetitions} interleaved repetitions, medians."
+        f"prompts of {WORDS} words, answers of {TOKENS} tokens; {grid.repetitions} interleaved repetitions "
+        f"(every other one for {' and '.join(SLOW)}), medians."
     )
     tables = [
         _speeds(grid, options.servers, streams),
         _single(grid, options.servers, streams),
         _arrived(grid, options.servers, streams),
     ]
-    return grid, Record(case, about, settings, tables, runs=runs_of(grid), problems=sorted(set(problems)))
+    record = Record(case, about, settings, tables, runs=runs_of(grid), problems=sorted(set(problems)))
+    steps_named = [str(count) for count in streams]
+    series = {name: [grid.spread(name, step, tokens_per_second) for step in steps_named] for name in options.servers}
+    record.chart = Chart("tokens/s of all streams", "streams", steps_named, series)
+    return grid, record
 
 
 def _speeds(grid: Grid, servers: tuple[str, ...], streams: tuple[int, ...]) -> Table:

@@ -12,7 +12,7 @@ from bench.runs import runs_of
 from bench.servers import Setup
 from ixmodal.benchmark.statistics import Distribution
 
-SYSTEM, WORDS, TOKENS, CHATS, STREAMS = 300, 16, 8, 8, 2
+SYSTEM, WORDS, TOKENS, CHATS, STREAMS = 300, 16, 8, 6, 2
 STEPS = {
     "shared": {"system_words": SYSTEM, "prompt_words": WORDS},
     "each its own": {"prompt_words": SYSTEM + WORDS},
@@ -20,7 +20,7 @@ STEPS = {
 
 
 def measure(options: Options) -> Record:
-    """Eight chats, two at a time: with one system prompt for all, and with as many words of their own."""
+    """Six chats, two at a time: with one system prompt for all, and with as many words of their own."""
     setup = Setup(model_file("110m"), slots=4, context=512, threads=options.threads)
     common = {"streams": STREAMS, "conversations": CHATS, "max_tokens": TOKENS}
     with fleet(options.servers, setup) as servers:

@@ -18,7 +18,9 @@ def record() -> Record:
         Requirement("late / early", Spread(1.3, 1.0, 1.4), at_most=1.25),
         Requirement("not measured", None, at_least=1.0),
     ]
-    return Record("streams", "one thread.", {}, [table], requirements, [{"x": 1 / 3}], ["theirs: hung"], "python -m x")
+    return Record(
+        "streams", "one thread.", {}, [table], requirements, [{"x": 1 / 3}], ["theirs: hung"], command="python -m x"
+    )
 
 
 def test_requirements_are_judged_by_the_median(record: Record) -> None:
@@ -37,6 +39,11 @@ def test_the_document_holds_the_tables_of_what_is_recorded(
     assert content["runs"] == [{"x": 0.3333}]
     assert [requirement["met"] for requirement in content["requirements"]] == [True, False, False]
     assert content["machine"]["cores"]
+    picture = (tmp_path / "streams.svg").read_text()
+    assert "ours / theirs" in picture
+    assert "![streams](../bench/results/streams.svg)" in content["markdown"]
+    record.write()
+    assert (tmp_path / "streams.svg").read_text() == picture  # a record changes only with its figures
     document = tmp_path / "performance.md"
     document.write_text(
         "Before.\n<!-- case: streams -->\nold\n<!-- end -->\n<!-- case: crowd -->\n<!-- end -->\nAfter.\n"
