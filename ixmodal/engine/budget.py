@@ -11,6 +11,8 @@ def share(wanted: Sequence[int], budget: int) -> list[int]:
     Decoding sequences want one token and so always get it; prompts share the rest, the shorter being read first.
     `budget` is at least one token for each.
     """
+    if sum(wanted) <= budget:
+        return list(wanted)
     given, left = [0] * len(wanted), budget
     for done, at in enumerate(sorted(range(len(wanted)), key=wanted.__getitem__)):
         given[at] = min(wanted[at], left // (len(wanted) - done))

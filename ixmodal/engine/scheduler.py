@@ -48,6 +48,8 @@ _SIGN_INTERVAL = 0.05
 """Seconds between signs of life, which many short steps without text need not repeat."""
 _DISK_INTERVAL = 0.001
 """Seconds between two looks at the disk's answer, while nothing else is to be done."""
+_LONGEST_SILENCE = 0.003
+"""Seconds for which what was said in a round of short steps may wait for the rest of the round."""
 _SCORE_BYTES = 64 * 1024 * 1024
 """The most that logits of all tokens may take, of all slots together: they stay reserved in the library's memory."""
 
@@ -66,7 +68,10 @@ class Scheduler:
         self._thinks = thinks(self._encoder.template_source)
         self._constraints: ConstraintCompiler | None = None
         self._running: deque[Sequence | Embedding] = deque()
-        self._last_sign = -math.inf
+        self._last_sign = self._told = -math.inf
+        self._steps = 0
+        """Forwards since something was sent."""
+        self._has_ended = False
 
     @property
     def model(self) -> ModelInfo:
@@ -94,13 +99,28 @@ class Scheduler:
             for message in messages:
                 self._handle(message)
             self._waiting.resume()
-            self._channel.flush()  # what was accepted or refused is known before a long forward
+            if messages:
+                self._tell()  # what was accepted or refused is known before a long forward
             if self._running:
                 self._step()
+                self._steps += 1
                 self._sign()
-                self._channel.flush()
+                self._tell_soon()
             elif self._waiting:
                 time.sleep(_DISK_INTERVAL)
+
+    def _tell_soon(self) -> None:
+        """Send what steps have to say: with the last of a round, at an answer's end, and else before it gets old.
+
+        Where a step is one sequence's token, and short, a system call for each would cost as much as the token.
+        """
+        round_done = self._steps * self._backend.max_chunks >= len(self._running)
+        if round_done or self._has_ended or time.monotonic() - self._told > _LONGEST_SILENCE:
+            self._tell()
+
+    def _tell(self) -> None:
+        self._channel.flush()
+        self._told, self._steps, self._has_ended = time.monotonic(), 0, False
 
     def _sign(self) -> None:
         """Tell that the engine lives: by what it has to say, or now and then by a message that says no more."""
@@ -243,6 +263,7 @@ class Scheduler:
         read = self._backend.embeddings if chunk.scores else self._backend.embedding
         embedding.add(read(chunk.slot))
         if complete:
+            self._has_ended = True
             self._cache.release(embedding.slot)
             self._channel.put(Embedded(embedding.id, embedding.vector, embedding.prompt_tokens))
         else:
@@ -250,11 +271,13 @@ class Scheduler:
 
     def _finish(self, sequence: Sequence, step: Step) -> None:
         assert step.reason
+        self._has_ended = True
         self._cache.release(sequence.slot)
         counts = (sequence.completion_tokens, sequence.reasoning_tokens)
         self._channel.put(Finished(sequence.id, step.text, counts[0], step.reason, step.logprobs, counts[1]))
 
     def _fail(self, sequence: Sequence | Embedding, error: EngineError) -> None:
+        self._has_ended = True
         del sequence.slot.tokens[:]
         self._cache.release(sequence.slot)
         self._channel.put(Failed(sequence.id, error.message))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from ixmodal.backends.base import Chunk, Logits
 from ixmodal.engine.detokenizer import Detokenizer
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
     from ixmodal.engine.constraints import TokenMask
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(msgspec.Struct, frozen=True, gc=False):
     """What sampling a token yields: the text that became certain, and why the answer ended if it did."""
 
     text: str
@@ -130,7 +130,7 @@ class Sequence:
         if self.completion_tokens >= self._limit:
             return self._end(FinishReason.LENGTH, text)
         self._pending = [token]
-        return Step(text, None, self._told.release(text))
+        return Step(text, None, () if wanted is None else self._told.release(text))
 
     def _end(self, reason: FinishReason, text: str = "") -> Step:
         text += self._detokenizer.flush()

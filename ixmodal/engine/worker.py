@@ -6,6 +6,7 @@ closes.
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
@@ -76,6 +77,7 @@ def main() -> None:
         channel.put(LoadFailed(str(error), isinstance(error, UnsupportedModelError)))
         channel.flush()
         raise SystemExit(1) from None
+    gc.freeze()  # what is loaded stays: no collection need look at it
     channel.put(Ready(scheduler.model))
     channel.flush()
     scheduler.run()

@@ -192,6 +192,27 @@ def test_what_a_step_has_to_say_to_all_is_one_frame(recording: Recording) -> Non
     assert [[message.id for message in group] for group in groups] == [[1, 2]] * 5
 
 
+def test_a_round_of_short_steps_is_one_frame_that_an_end_does_not_wait_for(
+    recording: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ixmodal.engine.scheduler._LONGEST_SILENCE", 1000.0)
+    with served(recording, batch_size=32) as peer:
+        peer.send(generate(1, "say:abcde|"), generate(2, "say:xy|"))
+        assert [message.id for message in peer.next_group()] == [1, 2]  # both are accepted
+        groups = [peer.next_group() for _ in range(4)]
+    told = [[(type(message), message.id) for message in group] for group in groups]
+    assert told[:3] == [[(Delta, 1), (Delta, 2)]] * 2 + [[(Delta, 1), (Finished, 2)]]
+    assert told[3] == [(Delta, 1)]
+
+
+def test_what_short_steps_say_is_not_held_back_for_long(recording: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ixmodal.engine.scheduler._LONGEST_SILENCE", -1.0)
+    with served(recording, batch_size=32) as peer:
+        peer.send(generate(1, "say:abc|"), generate(2, "say:xyz|"))
+        peer.next_group()
+        assert [[message.id for message in peer.next_group()] for _ in range(4)] == [[1], [2], [1], [2]]
+
+
 def test_a_prompt_is_evaluated_in_chunks_one_after_the_other(recording: Recording) -> None:
     with served(recording, batch_size=16) as peer:
         peer.answer(generate(1, TokenPrompt([70] * 39 + [127]), max_tokens=1))
