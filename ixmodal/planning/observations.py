@@ -80,7 +80,7 @@ class Observations:
             groups[seen.sequences].append(seen.seconds)
         known = sorted((count, statistics.median(seconds)) for count, seconds in groups.items())
         steps: list[float] = []
-        for (low, first), (high, last) in zip([known[0], *known][: len(known)], known, strict=True):
+        for (low, first), (high, last) in zip([*known[:1], *known[:-1]], known, strict=True):
             steps += [
                 last if high == low else first + (last - first) * (n - low) / (high - low)
                 for n in range(len(steps) + 1, high + 1)
