@@ -1,113 +1,232 @@
-"""The planner's forecast against a real run of the same requests: `python -m bench.plan_check`.
+"""The planner's forecast against a real run of the same requests: `python -m bench.plan_check --engine llama_cpp`.
 
-Measures the server's speeds, draws Poisson traffic, simulates it, then sends the very same requests at the very same
-times to the very same server, and compares latencies.
+Legs of Poisson traffic at several utilizations take turns, and before and after each leg the server's speeds are
+measured as `ixmodal plan --measure` does. A leg is forecast from the observations on both its sides, so that a machine
+whose speed changes meanwhile is not taken for an error of the forecast; how far it changed is in the record. Both
+forecast and run play the same requests at the same times; every prompt is new, so none is in a cache.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
+import math
 import random
+import statistics
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections import defaultdict
 from contextlib import closing
-from dataclasses import asdict
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-import httpx
+import psutil
 
 from bench.machine import describe_machine
-from bench.models import MODELS, RESULTS
+from bench.models import NAMES, RESULTS, model_file
+from ixmodal.planning.engine import Job
 from ixmodal.planning.measure import SpeedMeter
-from ixmodal.planning.report import Latency, report
-from ixmodal.planning.simulation import Deployment, simulate
+from ixmodal.planning.observations import Observations
+from ixmodal.planning.report import Latency
+from ixmodal.planning.simulation import Deployment, Outcome, simulate
+from ixmodal.planning.speeds import Speeds
 from ixmodal.planning.traffic import Arrival, Lengths, draw_arrivals
 from ixmodal.spec.sources import parse_spec
-from tests.support.server import DEMO, serve
-from tools.random_model import SHAPES, write_random_llama
+from tests.support.server import DEMO, Server, serve
+
+PROMPT, ANSWER = Lengths(40, 0.8), Lengths(20, 0.5)
 
 
-def play(client: httpx.Client, arrivals: list[Arrival]) -> list[tuple[float, float]]:
-    """Send each request at its time; seconds to its first token and to its end."""
-    start = time.perf_counter() + 0.5
-    dice = random.Random(5)
-    prompts = [[dice.randrange(300, 30_000) for _ in range(arrival.prompt_tokens)] for arrival in arrivals]
+@dataclass
+class Run:
+    """What became of one or more legs, forecast or measured: seconds of each request, and of the engine's work."""
 
-    def ask(arrival: Arrival, prompt: list[int]) -> tuple[float, float]:
-        time.sleep(max(0.0, start + arrival.at - time.perf_counter()))
-        body = {
-            "model": "bench",
-            "prompt": prompt,
-            "max_tokens": arrival.completion_tokens,
-            "ignore_eos": True,
-            "stream": True,
-        }
-        began, first = time.perf_counter(), 0.0
-        with client.stream("POST", "/v1/completions", json=body) as response:
-            response.raise_for_status()
-            for line in response.iter_lines():
-                if line.startswith("data: {") and not first:
-                    first = time.perf_counter() - began
-        return first, time.perf_counter() - began
+    first: list[float] = field(default_factory=list)
+    whole: list[float] = field(default_factory=list)
+    tokens: int = 0
+    busy: float = 0.0
+    seconds: float = 0.0
+    others: float = 0.0
+    """Processor seconds that other programs had meanwhile; in a forecast, none."""
 
-    with ThreadPoolExecutor(len(arrivals)) as pool:
-        return list(pool.map(ask, arrivals, prompts))
+    def __add__(self, other: Run) -> Run:
+        return Run(
+            self.first + other.first,
+            self.whole + other.whole,
+            self.tokens + other.tokens,
+            self.busy + other.busy,
+            self.seconds + other.seconds,
+            self.others + other.others,
+        )
+
+
+async def ask(url: str, at: float, arrival: Arrival, prompt: list[int]) -> tuple[float, float]:
+    """Send one request at its time; seconds to its first token and to its end.
+
+    A client as light as can be: on two cores, what it spends is taken from the engine.
+    """
+    await asyncio.sleep(at - time.perf_counter())
+    host, port = url.removeprefix("http://").split(":")
+    fields = {"model": "bench", "prompt": prompt, "max_tokens": arrival.completion_tokens}
+    body = json.dumps({**fields, "ignore_eos": True, "stream": True}).encode()
+    head = f"POST /v1/completions HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nConnection: close\r\n"
+    began, first = time.perf_counter(), 0.0
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    tail = b""
+    while data := await reader.read(65_536):
+        if not first and b"data: {" in data:
+            first = time.perf_counter() - began
+        tail = tail[-32:] + data
+    ended = time.perf_counter() - began
+    writer.close()
+    assert b"data: [DONE]" in tail, tail
+    return first, ended
+
+
+def play(server: Server, arrivals: list[Arrival]) -> Run:
+    """Send all requests at their times."""
+    dice = random.Random()
+    prompts = [dice.choices(range(300, 30_000), k=arrival.prompt_tokens) for arrival in arrivals]
+    start = time.perf_counter() + 0.2
+    engine_before, others_before = work(server)
+
+    async def play_all() -> list[tuple[float, float]]:
+        pairs = zip(arrivals, prompts, strict=True)
+        return await asyncio.gather(*(ask(server.url, start + a.at, a, prompt) for a, prompt in pairs))
+
+    seen = asyncio.run(play_all())
+    seconds = time.perf_counter() - start
+    engine_after, others_after = work(server)
+    return Run(
+        [first for first, _ in seen],
+        [whole for _, whole in seen],
+        sum(arrival.completion_tokens for arrival in arrivals),
+        engine_after - engine_before,
+        seconds,
+        others_after - others_before,
+    )
+
+
+def work(server: Server) -> tuple[float, float]:
+    """Processor seconds so far of the engine, and of all that has no part in this."""
+    (engine,) = server.engines()
+    spent = [sum(process.cpu_times()[:2]) for process in (engine, psutil.Process(server.process.pid), psutil.Process())]
+    machine = psutil.cpu_times()
+    return spent[0], sum(machine) - machine.idle - machine.iowait - machine.guest - machine.guest_nice - sum(spent)
+
+
+def forecast(arrivals: list[Arrival], deployment: Deployment, speeds: Speeds) -> Run:
+    """The same by simulation."""
+    outcome: Outcome = simulate(arrivals, deployment, speeds)
+
+    def since(job: Job, moment: float | None) -> float:
+        assert moment is not None
+        return moment - job.arrival.at
+
+    return Run(
+        [since(job, job.first_token) for job in outcome.jobs],
+        [since(job, job.finished) for job in outcome.jobs],
+        sum(arrival.completion_tokens for arrival in arrivals),
+        outcome.busy_seconds,
+        outcome.end,
+    )
+
+
+def draw(rate: float, requests: int, seed: int) -> list[Arrival]:
+    """So many requests, `rate` a second."""
+    drawn = draw_arrivals(1, 3.0 * requests + 30, PROMPT, ANSWER, seed=seed)[:requests]
+    return [Arrival(arrival.at / rate, arrival.prompt_tokens, arrival.completion_tokens) for arrival in drawn]
+
+
+def rate_for(utilization: float, deployment: Deployment, speeds: Speeds) -> float:
+    """Requests a second that keep the simulated engine busy for that share of the time."""
+    patient = replace(deployment, max_concurrency=1000, queue_timeout=math.inf)
+    low, high = 0.05, 50.0
+    for _ in range(12):
+        rate = (low * high) ** 0.5
+        run = forecast(draw(rate, 300, seed=99), patient, speeds)
+        low, high = (rate, high) if run.busy / run.seconds < utilization else (low, rate)
+    return low
+
+
+def compare(said: Run, was: Run) -> dict[str, Any]:
+    """Forecast, measured, and forecast / measured."""
+    figures: dict[str, tuple[float, float]] = {
+        "tokens_per_second": (said.tokens / said.seconds, was.tokens / was.seconds),
+        "utilization": (said.busy / said.seconds, was.busy / was.seconds),
+    }
+    for name in ("first", "whole"):
+        mine, real = Latency.of(getattr(said, name)), Latency.of(getattr(was, name))
+        for figure in ("mean", "p50", "p95"):
+            figures[f"{name}_{figure}"] = (getattr(mine, figure), getattr(real, figure))
+    return {
+        name: {"forecast": round(a, 3), "measured": round(b, 3), "ratio": round(a / b, 3)}
+        for name, (a, b) in figures.items()
+    }
+
+
+def check(server: Server, deployment: Deployment, options: argparse.Namespace) -> dict[str, Any]:
+    """Measure, play a leg, measure, play the next, …"""
+    said, was = defaultdict[float, Run](Run), defaultdict[float, Run](Run)
+    size = {"batch_size": deployment.batch_size, "rounds": options.rounds, "seconds": 30.0}
+    with closing(SpeedMeter(f"{server.url}/v1", "bench")) as meter:
+        meter.warm_up()
+        seen: list[Observations] = [meter.observe(deployment.slots, **size)]
+        rates = {u: rate_for(u, deployment, seen[0].fit()) for u in options.utilizations}
+        for leg, utilization in enumerate(options.utilizations * options.legs):
+            arrivals = draw(rates[utilization], options.requests // options.legs, seed=leg)
+            measured = play(server, arrivals)
+            seen.append(meter.observe(deployment.slots, **size))
+            speeds = (seen[-2] + seen[-1]).fit()
+            expected = forecast(arrivals, deployment, speeds)
+            ratio = statistics.fmean(expected.whole) / statistics.fmean(measured.whole)
+            others = measured.others / measured.seconds
+            print(f"leg {leg}, {utilization}: {ratio:.3f}, others {others:.0%}  {speeds.model_dump_json()}", flush=True)
+            said[utilization] += expected
+            was[utilization] += measured
+    pooled = sum(seen[1:], seen[0]).fit().model_dump()
+    steps = [observed.fit().decode_step_seconds[0] for observed in seen]
+    return {
+        "engine": options.engine,
+        "speeds": pooled,
+        "decode_step_seconds_over_the_run": [round(step, 4) for step in steps],
+        "utilizations": {
+            str(u): {
+                "requests": len(was[u].first),
+                "processor_time_of_other_programs": round(was[u].others / was[u].seconds, 3),
+                **compare(said[u], was[u]),
+            }
+            for u in said
+        },
+    }
 
 
 def main() -> None:
-    """Measure, forecast, play, compare."""
+    """Serve, check, print, record beside the other engine's."""
     parser = argparse.ArgumentParser(description="the planner's forecast against a real run")
-    parser.add_argument("--utilization", type=float, default=0.6, help="share of the engine's time that is asked for")
-    parser.add_argument("--duration", type=float, default=120)
+    parser.add_argument("--engine", choices=("ctransformers", "llama_cpp"), default="ctransformers")
+    parser.add_argument("--utilizations", type=float, nargs="+", default=[0.3, 0.6, 0.8], help="shares of engine time")
+    parser.add_argument("--requests", type=int, default=70, help="at each utilization")
+    parser.add_argument("--legs", type=int, default=2, help="parts in which each utilization is played")
+    parser.add_argument("--rounds", type=int, default=2, help="of observations between two legs")
     parser.add_argument("--slots", type=int, default=4)
     parser.add_argument("--record", action="store_true", help="write bench/results/plan_check.json")
-    arguments = parser.parse_args()
-    MODELS.mkdir(exist_ok=True)
-    path = (MODELS / "random-110m-q4_0.gguf").absolute()
-    if not path.exists():
-        write_random_llama(path, **asdict(SHAPES["110m"]))
-    model = {"id": "bench", "source": f"file://{path}", "slots": arguments.slots, "threads": 1}
-    spec = parse_spec({"models": [model]})
-    lengths = Lengths(64, 0.5)
-    with serve(DEMO, {"IXMODAL_SPEC": json.dumps({"models": [model]})}) as server:
-        with closing(SpeedMeter(f"{server.url}/v1", "bench")) as meter:
-            speeds = meter.measure(arguments.slots)
-        print(speeds.model_dump_json(indent=2), flush=True)
-        service = lengths.mean / speeds.prefill_tokens_per_second + lengths.mean * speeds.decode_step(1)
-        arrivals = draw_arrivals(arguments.utilization / service, arguments.duration, lengths, lengths, seed=7)
-        forecast = report(simulate(arrivals, Deployment.on_one_machine(spec), speeds))
-        with httpx.Client(base_url=server.url, timeout=600, limits=httpx.Limits(max_connections=None)) as client:
-            measured = play(client, arrivals)
-    comparison = {
-        "first_token": compare(forecast.first_token, [first for first, _ in measured]),
-        "whole_answer": compare(forecast.whole_answer, [whole for _, whole in measured]),
-    }
-    result = {
-        "command": "python -m bench.plan_check " + " ".join(sys.argv[1:]),
-        "machine": describe_machine(),
-        "model": "110 M parameters, Q4_0, random weights, one thread",
-        "requests": len(arrivals),
-        "utilization": round(forecast.utilization, 2),
-        "speeds": speeds.model_dump(),
-        "seconds": comparison,
-    }
+    options = parser.parse_args()
+    path = model_file("110m")
+    model = {"id": "bench", "source": f"file://{path}", "slots": options.slots, "threads": 1, "engine": options.engine}
+    spec = parse_spec({"models": [{**model, "context_length": 1024}]})
+    machine = describe_machine()
+    with serve(DEMO, {"IXMODAL_SPEC": spec.model_dump_json()}) as server:
+        result = check(server, Deployment.on_one_machine(spec), options)
     print(json.dumps(result, indent=2))
-    if arguments.record:
-        Path(RESULTS, "plan_check.json").write_text(json.dumps(result, indent=2) + "\n")
-
-
-def compare(forecast: Latency | None, measured: list[float]) -> dict[str, Any]:
-    """Forecast, measured, and forecast / measured, of mean, p50 and p95."""
-    assert forecast
-    real = Latency.of(measured)
-    rows = {name: (getattr(forecast, name), getattr(real, name)) for name in ("mean", "p50", "p95")}
-    return {
-        name: {"forecast": round(said, 3), "measured": round(was, 3), "ratio": round(said / was, 3)}
-        for name, (said, was) in rows.items()
-    }
+    if options.record:
+        file = RESULTS / "plan_check.json"
+        record = json.loads(file.read_text()) if file.exists() else {}
+        command = "python -m bench.plan_check " + " ".join(sys.argv[1:])
+        record[options.engine] = {"command": command, "machine": machine, "model": NAMES["110m"], **result}
+        file.write_text(json.dumps(record, indent=2) + "\n")
 
 
 if __name__ == "__main__":

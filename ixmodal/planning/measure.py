@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,19 +21,31 @@ from ixmodal.planning.speeds import Speeds
 _WORDS = ("the", "of", "and", "to", "in", "is", "you", "that", "it", "he", "was", "for", "on", "are", "with", "as")
 _IDS = range(10, 250)
 """Token ids that every vocabulary has: those of bytes, or of the commonest characters."""
-_LONGEST = 256
+_LONGEST = 192
+"""Tokens of a prompt at most, so that the observations fit into a small context."""
+_STEPS = 24
+"""Tokens of an answer whose decode steps are observed."""
 _COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 """Sequences side by side of which decode steps are measured; those in between lie in line."""
 
 
 @dataclass(frozen=True)
 class Stream:
-    """One streamed completion: seconds since it was asked for, and the tokens counted by the server."""
+    """One streamed completion: seconds since it was asked for, and the tokens that the server counted.
+
+    `prompt_tokens` are those that were read; more of the prompt may have been cached.
+    """
 
     first: float
     last: float
     prompt_tokens: int
     completion_tokens: int
+    cached_tokens: int = 0
+
+    @property
+    def context(self) -> float:
+        """Tokens in the cache while it decoded, on average."""
+        return self.prompt_tokens + self.cached_tokens + self.completion_tokens / 2
 
 
 class SpeedMeter:
@@ -88,17 +101,19 @@ class SpeedMeter:
         self._client.close()
 
     def _observe_reading(self, seen: Observations) -> None:
-        most = min(seen.batch_size, _LONGEST // 2)
-        for length in sorted({1, max(2, most // 4), max(2, most // 2), max(2, most), max(4, 2 * most)}):
+        most = min(seen.batch_size, _LONGEST)
+        for length in sorted({1, max(2, most // 4), max(2, most // 2), max(2, most)}):
             found = self.complete(length, 1)
             seen.first_tokens.append(FirstToken(found.prompt_tokens, found.first))
+        # The longest one goes on, for the price of a token when much is in the cache.
+        found = self.complete(_LONGEST, _STEPS)
+        seen.first_tokens.append(FirstToken(found.prompt_tokens, found.first))
+        seen.steps.append(_step([found]))
 
-    def _observe_decoding(self, seen: Observations, slots: int, tokens: int = 24) -> None:
+    def _observe_decoding(self, seen: Observations, slots: int) -> None:
         for count in sorted({n for n in _COUNTS if n < slots} | {slots}):
             with ThreadPoolExecutor(count) as pool:
-                streams = list(pool.map(lambda _: self.complete(1, tokens), range(count)))
-            steps = sorted((found.last - found.first) / (tokens - 1) for found in streams)
-            seen.steps.append(DecodeStep(count, max(steps[len(steps) // 2], 1e-6)))
+                seen.steps.append(_step(list(pool.map(lambda _: self.complete(1, _STEPS), range(count)))))
 
     def _observe_mixture(self, seen: Observations, beside: int, tokens: int = 48) -> None:
         """Prompts of less than a batch, read while `beside` other sequences decode."""
@@ -110,7 +125,7 @@ class SpeedMeter:
                 begun.acquire(timeout=self._client.timeout.read)
             for share in (1.0, 0.5):
                 # At any moment of a step, not just after the last one.
-                time.sleep(self._dice.random() * seen.steps[0].seconds * 2)
+                time.sleep(self._dice.random() * seen.steps[-1].seconds * 2)
                 found = self.complete(max(1, round(length * share)), 1)
                 if _all_run(running):
                     seen.first_tokens.append(FirstToken(found.prompt_tokens, found.first, beside))
@@ -148,7 +163,7 @@ class SpeedMeter:
         if len(times) < 2 or not usage:
             raise EngineError("the server's stream ended without usage; only a server that counts can be measured")
         cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
-        return Stream(times[0], times[-2], usage["prompt_tokens"] - cached, usage["completion_tokens"])
+        return Stream(times[0], times[-2], usage["prompt_tokens"] - cached, usage["completion_tokens"], cached)
 
     def _prompt(self, length: int) -> list[int] | str:
         if self._takes_ids:
@@ -172,6 +187,13 @@ def _data_lines(response: httpx.Response) -> Iterator[str]:
 def _usage(line: str) -> dict[str, Any] | None:
     found: dict[str, Any] | None = json.loads(line[6:]).get("usage") if line else None
     return found
+
+
+def _step(streams: list[Stream]) -> DecodeStep:
+    """What streams that ran side by side say of a step."""
+    seconds = statistics.median((found.last - found.first) / (found.completion_tokens - 1) for found in streams)
+    context = statistics.fmean(found.context for found in streams)
+    return DecodeStep(len(streams), max(seconds, 1e-6), context)
 
 
 def _all_run(futures: list[Future[Stream]]) -> bool:

@@ -21,10 +21,11 @@ class FirstToken:
 
 @dataclass(frozen=True)
 class DecodeStep:
-    """Seconds a token of each of `sequences` that decoded together."""
+    """Seconds a token of each of `sequences` that decoded together, each holding `context` tokens on average."""
 
     sequences: int
     seconds: float
+    context: float = 0.0
 
 
 @dataclass
@@ -39,13 +40,14 @@ class Observations:
         return Observations(self.batch_size, self.first_tokens + other.first_tokens, self.steps + other.steps)
 
     def fit(self, batches: bool | None = None) -> Speeds:
-        """The figures under which these observations are likeliest; medians first, so that a hiccup counts little.
+        """The figures under which these observations are likeliest.
 
         A prompt of n tokens alone takes the overhead, a forward's own seconds for each `batch_size` of it, and n times
         a token's. Raises `EngineError` if there is too little to tell.
         """
-        steps = self._decode_steps()
-        alone = [(tokens, seconds) for (beside, tokens), seconds in self._medians().items() if not beside]
+        context = self._context_token()
+        steps = self._decode_steps(context)
+        alone = [(tokens, seconds) for (beside, tokens), seconds in self._firsts().items() if not beside]
         if len(alone) < 2 or not steps:
             raise EngineError("too little was observed: two lengths of prompts and a decode step are needed")
         shortest = min(alone)
@@ -61,24 +63,36 @@ class Observations:
             prefill_tokens_per_second=1 / max(token, 1e-9),
             prefill_forward_seconds=forward,
             decode_step_seconds=tuple(steps),
+            context_token_seconds=context,
             batches=batches,
             overhead_seconds=overhead,
         )
         mixed = self._mixed(figures) if figures.is_batching else None
         return figures.model_copy(update={"batches": figures.is_batching, "mixed_prefill_tokens_per_second": mixed})
 
-    def _medians(self) -> dict[tuple[int, int], float]:
+    def _firsts(self) -> dict[tuple[int, int], float]:
         groups = defaultdict[tuple[int, int], list[float]](list)
         for seen in self.first_tokens:
             groups[seen.beside, seen.prompt_tokens].append(seen.seconds)
-        return {key: statistics.median(seconds) for key, seconds in groups.items()}
+        return {key: _mean(seconds) for key, seconds in groups.items()}
 
-    def _decode_steps(self) -> list[float]:
-        """The median step of each count of sequences; between two counts that were observed, in line."""
+    def _context_token(self) -> float:
+        """What a token in the cache adds to a step: from steps of one sequence, with little in it and with much."""
+        groups = defaultdict[float, list[float]](list)
+        for seen in self.steps:
+            if seen.sequences == 1:
+                groups[seen.context].append(seen.seconds)
+        if len(groups) < 2:
+            return 0.0
+        little, much = min(groups), max(groups)
+        return max(0.0, (_mean(groups[much]) - _mean(groups[little])) / (much - little))
+
+    def _decode_steps(self, context_token: float) -> list[float]:
+        """The step of each count of sequences with nothing cached; between two counts that were observed, in line."""
         groups = defaultdict[int, list[float]](list)
         for seen in self.steps:
-            groups[seen.sequences].append(seen.seconds)
-        known = sorted((count, statistics.median(seconds)) for count, seconds in groups.items())
+            groups[seen.sequences].append(seen.seconds - seen.sequences * seen.context * context_token)
+        known = sorted((count, max(1e-6, _mean(seconds))) for count, seconds in groups.items())
         steps: list[float] = []
         for (low, first), (high, last) in zip([*known[:1], *known[:-1]], known, strict=True):
             steps += [
@@ -93,11 +107,17 @@ class Observations:
         On average a request comes in the middle of a step, whose end it waits for.
         """
         rates = []
-        for (beside, tokens), seconds in self._medians().items():
+        for (beside, tokens), seconds in self._firsts().items():
             if beside:
                 spent = seconds - figures.overhead_seconds - 1.5 * figures.decode_step(beside)
                 rates.append(tokens / max(spent, 1e-9))
         return statistics.median(rates) if rates else None
+
+
+def _mean(seconds: list[float]) -> float:
+    """The mean, in which none counts more than twice the median: work is means, hiccups are not work."""
+    most = 2 * statistics.median(seconds)
+    return statistics.fmean(min(value, most) for value in seconds)
 
 
 def _line(rows: list[tuple[float, float, float]]) -> tuple[float, float]:

@@ -11,7 +11,7 @@ import simpy
 from ixmodal.planning.engine import Job
 from ixmodal.planning.replica import Replica
 from ixmodal.planning.speeds import Speeds
-from ixmodal.planning.traffic import Arrival
+from ixmodal.planning.traffic import Arrival, mean_context
 from ixmodal.spec import App
 
 
@@ -188,7 +188,7 @@ class Fleet:
 def simulate(arrivals: Sequence[Arrival], deployment: Deployment, speeds: Speeds) -> Outcome:
     """Play the arrivals against the deployment until all are answered and idle replicas have stopped."""
     environment = simpy.Environment()
-    fleet = Fleet(environment, deployment, speeds)
+    fleet = Fleet(environment, deployment, speeds.at_context(mean_context(arrivals)))
     jobs = [Job(arrival) for arrival in arrivals]
 
     def arrive() -> Generator[simpy.Event, None, None]:

@@ -21,7 +21,10 @@ class Speeds(Declared):
     prefill_tokens_per_second: float = Field(gt=0, description="Prompt tokens read a second, by one request alone.")
     prefill_forward_seconds: float = Field(0.0, ge=0, description="What each forward of a prompt costs besides.")
     decode_step_seconds: tuple[float, ...] = Field(
-        min_length=1, max_length=1024, description="Seconds in which each of 1, 2, 3, … sequences gets one token."
+        min_length=1, max_length=1024, description="Seconds in which each of 1, 2, 3, … sequences gets a token."
+    )
+    context_token_seconds: float = Field(
+        0.0, ge=0, description="What each token in a sequence's cache adds to each of its decode steps."
     )
     batches: bool | None = Field(
         None, description="Whether one forward takes several sequences; unset: told from decode_step_seconds."
@@ -51,6 +54,14 @@ class Speeds(Declared):
         if sequences <= measured:
             return self.decode_step_seconds[sequences - 1] if sequences else 0.0
         return self.decode_step_seconds[-1] * sequences / measured
+
+    def at_context(self, tokens: float) -> Speeds:
+        """The same, with decode steps as they are when each sequence holds `tokens`."""
+        more = self.context_token_seconds * tokens
+        steps = tuple(step + more * count for count, step in enumerate(self.decode_step_seconds, 1))
+        return self.model_copy(
+            update={"decode_step_seconds": steps, "context_token_seconds": 0.0, "batches": self.is_batching}
+        )
 
     def forward(self, decoding: int, prompt_tokens: int) -> float:
         """Seconds of one forward of a token for each of `decoding` sequences together with `prompt_tokens`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -57,6 +58,13 @@ def draw_arrivals(rate: float, duration: float, prompt: Lengths, completion: Len
     if not arrivals:
         raise SpecError("the traffic", [f"no request comes in {duration:g} s at {rate:g}/s; lengthen it"])
     return arrivals
+
+
+def mean_context(arrivals: Sequence[Arrival]) -> float:
+    """Tokens in a sequence's cache at a decode step, on average over all steps."""
+    tokens = sum(arrival.completion_tokens for arrival in arrivals)
+    held = sum(a.completion_tokens * (a.prompt_tokens + a.completion_tokens / 2) for a in arrivals)
+    return held / tokens if tokens else 0.0
 
 
 def read_trace(path: Path) -> list[Arrival]:

@@ -8,24 +8,26 @@ import pytest
 
 from ixmodal.errors import EngineError
 from ixmodal.planning.observations import DecodeStep, FirstToken, Observations
+from ixmodal.planning.simulation import simulate
 from ixmodal.planning.speeds import Speeds
+from ixmodal.planning.traffic import Arrival
+from tests.planning.test_engine import DEPLOYMENT
 
 BATCH = 64
 
 
 def observe(truth: Speeds, lengths: tuple[int, ...], counts: tuple[int, ...], *, noise: float = 0.0) -> Observations:
-    """What a meter would see of a server with these figures, five times, one of them on a bad moment."""
+    """What a meter would see of a server with these figures, five times."""
     dice = Random(1)
     seen = Observations(BATCH)
-    for turn in range(5):
-        hiccup = 1.5 if turn == 2 else 1.0
+    for _ in range(5):
         for length in lengths:
             chunks = [BATCH] * (length // BATCH) + ([length % BATCH] if length % BATCH else [])
             spent = truth.decode_step(1) if length == 1 else sum(truth.forward(0, size) for size in chunks)
             seconds = (truth.overhead_seconds + spent) * dice.uniform(1 - noise, 1 + noise)
-            seen.first_tokens.append(FirstToken(length, seconds * hiccup))
+            seen.first_tokens.append(FirstToken(length, seconds))
         for count in counts:
-            seen.steps.append(DecodeStep(count, truth.decode_step(count) * dice.uniform(1 - noise, 1 + noise) * hiccup))
+            seen.steps.append(DecodeStep(count, truth.decode_step(count) * dice.uniform(1 - noise, 1 + noise)))
         if truth.is_batching:
             for beside, length in ((1, 63), (1, 32), (3, 61), (3, 30)):
                 wait = truth.decode_step(beside) / 2
@@ -73,6 +75,26 @@ def test_without_a_prompt_of_one_token_the_overhead_is_where_the_line_begins() -
     found = observe(truth, (17, 33, 65, 129), (1, 2)).fit()
     assert found.overhead_seconds == pytest.approx(0.05)
     assert found.prefill_tokens_per_second == pytest.approx(130)
+
+
+def test_a_hiccup_counts_as_twice_the_median_at_most() -> None:
+    seen = Observations(BATCH, [FirstToken(1, 0.1), FirstToken(8, 0.2)])
+    seen.steps = [DecodeStep(1, seconds) for seconds in (0.010, 0.010, 0.010, 0.010, 3.0)]
+    assert seen.fit().decode_step_seconds == pytest.approx((0.012,))
+
+
+def test_a_step_is_dearer_the_more_is_in_the_cache() -> None:
+    seen = Observations(BATCH, [FirstToken(1, 0.1), FirstToken(8, 0.2)])
+    seen.steps = [DecodeStep(1, 0.011, 10), DecodeStep(2, 0.022, 10), DecodeStep(1, 0.030, 200)]
+    found = seen.fit(batches=False)
+    assert found.context_token_seconds == pytest.approx(0.0001)
+    assert found.decode_step_seconds == pytest.approx((0.010, 0.020))
+    assert found.at_context(200).decode_step_seconds == pytest.approx((0.030, 0.060))
+    assert not found.at_context(200).is_batching
+    # A simulation takes the mean context of the traffic's steps: here a prompt of 191 tokens and half of 18.
+    (job,) = simulate([Arrival(0, 191, 18)], DEPLOYMENT, found).jobs
+    assert job.first_token is not None
+    assert job.finished == pytest.approx(job.first_token + 17 * 0.030)
 
 
 def test_counts_between_those_observed_lie_in_line() -> None:
