@@ -5,9 +5,9 @@ measured as `ixmodal plan --measure` does. A leg is forecast from the observatio
 whose speed changes meanwhile is not taken for an error of the forecast; how far it changed is in the record. Both
 forecast and run play the same requests at the same times; every prompt is new, so none is in a cache.
 
-Near its limit a queue makes much of little: at a utilization of 0.8 the mean wait grows by a quarter where all work takes
-5% longer. So each leg is forecast a second time with all speeds scaled by one number, the engine's processor seconds in
-the run by those forecast: what then differs is an error of the simulation, and not of the speeds.
+Near its limit a queue makes much of little: at a utilization of 0.8 the mean wait grows by a quarter where all work
+takes 5% longer. So each leg is forecast a second time with all speeds scaled by one number, the engine's processor
+seconds in the run by those forecast: what then differs is an error of the simulation, and not of the speeds.
 """
 
 from __future__ import annotations
