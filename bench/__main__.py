@@ -64,6 +64,7 @@ def _run(case: str, options: Options) -> bool:
     print(f"\n{record.markdown()}\n\n{case}: {time.perf_counter() - began:.0f} s", flush=True)
     if options.record:
         record.write()
+        write_document()  # now, so that a later case can't cost it
     return True
 
 

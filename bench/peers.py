@@ -18,8 +18,14 @@ VERSION = "0.3.36"
 ROOT = Path(os.environ.get("BENCH_PEERS", Path(__file__).parent / ".peers")).absolute()
 PYTHON = ROOT / "venv/bin/python"
 LLAMA_SERVER = ROOT / "build/bin/llama-server"
-_OPTIONS = ("-DCMAKE_BUILD_TYPE=Release", "-DLLAMA_CURL=OFF", "-DLLAMA_BUILD_TESTS=OFF", "-DLLAMA_BUILD_EXAMPLES=OFF")
-_SERVER_OPTIONS = ("-DLLAMA_BUILD_SERVER=ON", "-DLLAMA_BUILD_UI=OFF", "-DLLAMA_BUILD_MTMD=OFF")
+_WITH, _WITHOUT = ("SERVER",), ("TESTS", "EXAMPLES", "UI", "MTMD")
+_OPTIONS = (
+    "-DCMAKE_BUILD_TYPE=Release",
+    "-DLLAMA_CURL=OFF",
+    *(f"-DLLAMA_BUILD_{part}=ON" for part in _WITH),
+    *(f"-DLLAMA_BUILD_{part}=OFF" for part in _WITHOUT),
+)
+_TARGET = ("--target", "llama-server", "--parallel")
 
 
 def missing() -> list[str]:
@@ -42,10 +48,10 @@ def build() -> None:
     with tarfile.open(archive) as files:
         files.extractall(ROOT, filter="data")
     source = ROOT / archive.name.removesuffix(".tar.gz") / "vendor/llama.cpp"
-    cmake = str(ROOT / "venv/bin/cmake")
-    target = str(ROOT / "build")
-    subprocess.run([cmake, "-S", str(source), "-B", target, *_OPTIONS, *_SERVER_OPTIONS], check=True)
-    subprocess.run([cmake, "--build", target, "--target", "llama-server", "--parallel"], check=True)
+    tools = ROOT / "venv/bin"  # where Ninja is as well
+    env = {**os.environ, "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"}
+    for step in (["-G", "Ninja", "-S", source, "-B", ROOT / "build", *_OPTIONS], ["--build", ROOT / "build", *_TARGET]):
+        subprocess.run([str(tools / "cmake"), *map(str, step)], check=True, env=env)
 
 
 if __name__ == "__main__":

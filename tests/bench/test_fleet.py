@@ -90,3 +90,13 @@ def test_a_server_that_cannot_start_is_left_out_with_its_reason() -> None:
     with fleet([NAME], Setup(model_file("demo").with_name("CARD.md"), slots=1, context=128)) as found:
         assert found.drive(NAME, **LOAD) is None
     assert "ended with 1" in found.problems[0]
+
+
+def test_a_server_that_fails_again_and_again_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.fleet._REPLACEMENTS", 0)
+    with fleet([NAME], Setup(model_file("demo"), slots=2, context=128)) as found:
+        os.kill(pid(found), signal.SIGKILL)
+        found.drive(NAME, timeout=5, **LOAD)
+        assert found.server(NAME) is None
+        assert found.drive(NAME, **LOAD) is None
+    assert found.problems[-1] == f"{NAME}: left out from here on"
