@@ -178,7 +178,8 @@ class _RefusedError(EngineError):
 def _data_lines(response: httpx.Response) -> Iterator[str]:
     if response.is_error:
         response.read()
-        raise _RefusedError(f"the server answered {response.status_code}: {response.text[:300]}")
+        kind = _RefusedError if response.status_code in (400, 422) else EngineError
+        raise kind(f"the server answered {response.status_code}: {response.text[:300]}")
     for line in response.iter_lines():
         if line.startswith("data: {"):
             yield line
