@@ -30,19 +30,21 @@ if TYPE_CHECKING:
 def _build() -> tuple[Starlette, type[BoundedConnection]]:
     # Imported here, once the engine's process is on its way: the two start at the same time.
     from ixmodal.runtime import Runtime
-    from ixmodal.server.app import create_app
-    from ixmodal.server.connection import bounded, raise_descriptor_limit
-    from ixmodal.server.signals import handle_signals
     from ixmodal.server.telemetry.logs import configure_logging, take_over_uvicorns
     from ixmodal.spec.sources import load_spec
 
     text = logging.StreamHandler()
     text.setFormatter(logging.Formatter("%(levelname)s:     %(message)s"))
-    raise_descriptor_limit()
     try:
         configure_logging(text, access=take_over_uvicorns())
         runtime = Runtime(load_spec())
         runtime.check()
+        # The larger part of the imports, while weights are read.
+        from ixmodal.server.app import create_app
+        from ixmodal.server.connection import bounded, raise_descriptor_limit
+        from ixmodal.server.signals import handle_signals
+
+        raise_descriptor_limit()
         app = handle_signals(create_app(runtime))
     except IxmodalError as error:
         raise SystemExit(f"ixmodal: {error.message}") from None

@@ -48,23 +48,26 @@ def serve(
 
 def _compose(spec: str | None, host: str, port: int, *, access_log: bool) -> tuple[uvicorn.Server, Runtime]:
     # Imported here, once the engine's process is on its way: the two start at the same time.
-    import uvicorn
     from rich.logging import RichHandler
 
     from ixmodal.runtime import Runtime
-    from ixmodal.server.app import create_app
-    from ixmodal.server.connection import bounded, raise_descriptor_limit
-    from ixmodal.server.signals import handle_signals
     from ixmodal.server.telemetry.logs import configure_logging
     from ixmodal.spec.sources import load_spec
 
     text = RichHandler(console=errors, show_path=False) if errors.is_terminal else logging.StreamHandler()
     text.setFormatter(logging.Formatter("%(message)s"))
-    raise_descriptor_limit()
     try:
         configure_logging(text, access=access_log)
         runtime = Runtime(load_spec(spec))
         runtime.check()
+        # The larger part of the imports, while weights are read.
+        import uvicorn
+
+        from ixmodal.server.app import create_app
+        from ixmodal.server.connection import bounded, raise_descriptor_limit
+        from ixmodal.server.signals import handle_signals
+
+        raise_descriptor_limit()
         app = handle_signals(create_app(runtime))
     except IxmodalError as error:
         raise failure(error) from None

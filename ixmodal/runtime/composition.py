@@ -12,7 +12,7 @@ from functools import partial
 from ixmodal.engine import child
 from ixmodal.errors import InsufficientMemoryError, InvalidRequestError, IxmodalError, ModelNotFoundError
 from ixmodal.models.engines import judge
-from ixmodal.runtime.engines import FindLoad, find_load
+from ixmodal.runtime.engines import FindLoad, begin_reading, find_load
 from ixmodal.runtime.events import NewsDesk
 from ixmodal.runtime.memory import MIB, MemoryGauge
 from ixmodal.runtime.served_model import ServedModel
@@ -45,7 +45,7 @@ class Runtime:
         self._reaping: asyncio.Task[None] | None = None
 
     def check(self) -> None:
-        """Judge what can be judged before anything starts.
+        """Judge what can be judged before anything starts; what will be loaded at once is read from now on.
 
         Raises:
             WeightsError: weights that are declared to be here are missing, damaged, changed or not supported.
@@ -54,6 +54,8 @@ class Runtime:
         for model in self.spec.local_models:
             path = locate(model, directory)
             if path is not None:
+                if model.load == "start":
+                    begin_reading(model, path)
                 judge(path, model.engine)
                 verify(model, path)
 

@@ -12,12 +12,15 @@ from ixmodal.daemon_thread import in_daemon_thread
 from ixmodal.engine.messages import Load
 from ixmodal.models.engines import judge
 from ixmodal.models.memory import need_of
+from ixmodal.runtime.memory import free_host_memory
 from ixmodal.spec import App, Model
 from ixmodal.spec.state import state_home
 from ixmodal.weights import fetch, weights_directory
+from ixmodal.weights.readahead import ReadAhead
 
 _MIB = 1024 * 1024
 _ALL_LAYERS = 1000
+_read_ahead = ReadAhead()
 Progress = Callable[[int, int | None], None]
 """Called with the bytes that are there, and the bytes in all (None: unknown)."""
 FindLoad = Callable[[Model, App, Progress], Awaitable[Load]]
@@ -29,7 +32,14 @@ async def find_load(model: Model, spec: App, progress: Progress) -> Load:
     directory = weights_directory(spec)
     fetch_it = partial(fetch, model, directory, progress, timeout=spec.limits.download_timeout)
     path = await in_daemon_thread(fetch_it, f"fetch {model.id}")
+    begin_reading(model, path)
     return await in_daemon_thread(partial(_load_message, model, path, spec), f"judge {model.id}")
+
+
+def begin_reading(model: Model, path: Path) -> None:
+    """Have the system read the file that an engine is about to map, if it fits into memory."""
+    if model.mmap:
+        _read_ahead.begin(path, free_host_memory())
 
 
 def layers_of(model: Model) -> int:
