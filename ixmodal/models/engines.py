@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -24,7 +25,21 @@ def judge(path: Path, engine: _Choice = "auto") -> ModelFile:
         WeightsError: missing, damaged or without a vocabulary.
         UnsupportedModelError: the engine can't load it, or is not installed.
     """
-    return _choose(engine, lambda: inspect(path), lambda: inspect_modern(path))
+    return _choose(engine, lambda: _inspect(inspect, path), lambda: _inspect(inspect_modern, path))
+
+
+def _inspect(how: Callable[[Path], ModelFile], path: Path) -> ModelFile:
+    """A start judges a file several times, a large vocabulary takes a while: what did not change is not read again."""
+    try:
+        status = path.stat()
+    except OSError:
+        return how(path)  # which says what is wrong
+    return _inspect_once(how, path, (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns))
+
+
+@lru_cache(maxsize=2)
+def _inspect_once(how: Callable[[Path], ModelFile], path: Path, _identity: tuple[int, ...]) -> ModelFile:
+    return how(path)
 
 
 def judge_architecture(header: GgufHeader, engine: _Choice = "auto") -> str:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 import mmap
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -186,8 +185,20 @@ class _Reader:
         smallest = 8 if kind == _STRING else 12
         if length * smallest > self.end - self.at:
             raise self.damaged(f"an array claims {length} entries")
-        read: Callable[[], Any] = self.string if kind == _STRING else lambda: self.value(kind, depth + 1)
-        return [read() for _ in range(length)]
+        return self.strings(length) if kind == _STRING else [self.value(kind, depth + 1) for _ in range(length)]
+
+    def strings(self, count: int) -> list[bytes]:
+        # A vocabulary: `string` as often as there are tokens, without its calls, which take three times as long.
+        view, end, at, lengths = self.view, self.end, self.at, struct.Struct("<Q").unpack_from
+        found = []
+        for _ in range(count):
+            start = at + 8
+            at = start + lengths(view, at)[0] if start <= end else end + 1
+            if at > end:
+                raise self.damaged(f"a list of strings runs past the header's end ({end} bytes)")
+            found.append(view[start:at])
+        self.at = at
+        return found
 
     def string(self) -> bytes:
         length = self.number("Q")

@@ -12,6 +12,7 @@ import pytest
 
 from ixmodal.errors import UnsupportedModelError, WeightsError
 from ixmodal.models.engines import judge
+from ixmodal.models.inspect import ModelFile, inspect
 from ixmodal.models.memory import need_of
 from tests.support.gguf_files import write_tiny
 from tests.support.modern_files import CONTROL, write_qwen2
@@ -135,3 +136,23 @@ def test_ctransformers_holds_gguf_weights_once_on_a_cpu(tiny_model: Path) -> Non
     assert need_of(found, slots=4, gpu_layers=99, **options).gpu >= 4 * found.memory.weights
     older = replace(found, format="ggjt")
     assert need_of(older, slots=4, gpu_layers=0, **options).host == four.host + 3 * found.memory.weights
+
+
+def test_a_file_is_read_again_only_once_it_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_tiny(tmp_path / "m.gguf")
+    reads: list[Path] = []
+
+    def noted(path: Path) -> ModelFile:
+        reads.append(path)
+        return inspect(path)
+
+    monkeypatch.setattr("ixmodal.models.engines.inspect", noted)
+    assert judge(path) is judge(path, "ctransformers")
+    assert len(reads) == 1
+    write_tiny(path, context_length=128)
+    assert judge(path).context_length == 128
+    path.write_bytes(b"GGUF")
+    for _ in range(2):
+        with pytest.raises(WeightsError):
+            judge(path)
+    assert len(reads) == 4
