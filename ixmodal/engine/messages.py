@@ -34,6 +34,8 @@ class Load(msgspec.Struct, frozen=True, tag="load"):
     mlock: bool = False
     flash_attention: bool | None = None
     cache_type: str = "f16"
+    draft_tokens: int = 0
+    """Tokens drafted at a time by prompt lookup; 0: none."""
     chat_template: str | None = None
     template_timeout: float = 2.0
     warm_up: bool = True

@@ -36,6 +36,7 @@ from ixmodal.engine.prompts import PromptEncoder
 from ixmodal.engine.request import ChatPrompt, FinishReason, ModelInfo, Pooling, SamplingParams
 from ixmodal.engine.saved_states import SavedStates
 from ixmodal.engine.sequence import Sequence, Step
+from ixmodal.engine.speculation import PromptLookup
 from ixmodal.engine.state_files import open_files
 from ixmodal.engine.waiting import Placement, Waiting
 from ixmodal.errors import EngineError, RequestError
@@ -62,6 +63,9 @@ class Scheduler:
         self._backend = backend
         self._budget = max(load.batch_size, backend.max_chunks)
         self._scored = max(1, _SCORE_BYTES // (4 * len(backend.vocabulary) * backend.slots))
+        if load.draft_tokens and not backend.can_score:
+            raise EngineError("this library shows no logits of drafted tokens for this model; leave `speculation` off")
+        self._draft_tokens = min(load.draft_tokens, self._budget - 1)
         self._encoder = PromptEncoder(backend, load.chat_template, load.template_timeout)
         self._cache = PrefixCache(backend, SavedStates(load.memory_cache_bytes), open_files(load))
         self._waiting = Waiting(self._cache)
@@ -163,8 +167,9 @@ class Scheduler:
         scored = self._scored if self._backend.can_score else 1
 
         def begin(taken: Taken) -> None:
+            lookup = PromptLookup(prompt, self._draft_tokens) if self._draft_tokens and mask is None else None
             sequence = Sequence(
-                message.id, taken.slot, prompt, sampling, vocabulary, context_length, mask, thought, scored
+                message.id, taken.slot, prompt, sampling, vocabulary, context_length, mask, thought, scored, lookup
             )
             self._channel.put(Started(message.id, len(prompt), taken.cached, dropped, may_think and inside))
             if sequence.wants_tokens or sequence.reads_prompt:
@@ -219,6 +224,8 @@ class Scheduler:
         """Give the next sequences in turn one forward, of `batch_size` tokens together."""
         count = min(len(self._running), self._backend.max_chunks)
         turn = [self._running.popleft() for _ in range(count)]
+        if len(turn) == 1 and not self._running and isinstance(turn[0], Sequence):
+            turn[0].speculate()  # beside others, drafts would take the forward's time from them
         sizes = share([sequence.pending_tokens for sequence in turn], self._budget)
         chunks = [sequence.next_chunk(size) for sequence, size in zip(turn, sizes, strict=True)]
         try:
@@ -244,14 +251,17 @@ class Scheduler:
             if complete and not sequence.wants_tokens:
                 self._finish(sequence, Step("", FinishReason.LENGTH))
             elif complete:
-                self._sample(sequence)
+                self._sample(sequence, chunk)
             else:
                 self._running.append(sequence)
         except EngineError as error:
             self._fail(sequence, error)
 
-    def _sample(self, sequence: Sequence) -> None:
-        step = sequence.sample(self._backend.logits(sequence.slot.index))
+    def _sample(self, sequence: Sequence, chunk: Chunk) -> None:
+        if sequence.has_draft:
+            step = sequence.sample_drafted(self._backend.scores(chunk.slot))
+        else:
+            step = sequence.sample(self._backend.logits(chunk.slot))
         if step.reason is not None:
             self._finish(sequence, step)
             return

@@ -12,6 +12,7 @@ from ixmodal.engine.logprobs import LogprobQueue, describe, log_softmax
 from ixmodal.engine.request import FinishReason, SamplingParams, TokenLogprob
 from ixmodal.engine.sampler import Sampler
 from ixmodal.engine.slots import Slot
+from ixmodal.engine.speculation import PromptLookup
 from ixmodal.models.reasoning import ThoughtCounter
 from ixmodal.models.vocabulary import Vocabulary
 
@@ -41,6 +42,7 @@ class Sequence:
         mask: TokenMask | None = None,
         thought: ThoughtCounter | None = None,
         scored: int = 1,
+        lookup: PromptLookup | None = None,
     ) -> None:
         """`scored` tokens at most are read in one forward where the logits after each are wanted."""
         self.id = id
@@ -55,6 +57,8 @@ class Sequence:
         self._sampler = Sampler(params, prompt, vocabulary.end_ids)
         self._mask = mask
         self._scored = scored
+        self._lookup = lookup
+        self._draft: list[int] = []
         self._thought = thought
         control = vocabulary.control_ids
         self._shown = {control[text]: text.encode() for text in params.shown_control if text in control}
@@ -87,10 +91,22 @@ class Sequence:
         """Tokens that the next chunk could hold."""
         return min(len(self._pending), self._scored) if self.reads_prompt else len(self._pending)
 
+    @property
+    def has_draft(self) -> bool:
+        """Whether the chunk in progress ends with drafted tokens."""
+        return bool(self._draft)
+
+    def speculate(self) -> None:
+        """Draft what may follow the token that is pending, to be checked in the same forward."""
+        room = self._limit - self.completion_tokens - 1
+        if self._lookup is not None and self.completion_tokens and room > 0:
+            self._draft = self._lookup.draft(room)
+            self._pending += self._draft
+
     def next_chunk(self, size: int) -> Chunk:
-        """The next tokens to evaluate: one while decoding, up to `size` of the prompt."""
+        """The next tokens to evaluate: one while decoding, drafted ones behind it, up to `size` of the prompt."""
         size = min(size, self.pending_tokens)
-        scores = self.reads_prompt and size > 1
+        scores = (self.reads_prompt and size > 1) or bool(self._draft)
         return Chunk(self.slot.index, self._pending[:size], len(self.slot.tokens), scores=scores)
 
     def advance(self, chunk: Chunk) -> bool:
@@ -108,12 +124,33 @@ class Sequence:
         for logits, token in zip(scores, [*chunk.tokens[1:], *self._pending[:1]], strict=False):
             self._prompt_logprobs.append(describe(log_softmax(logits), token, alternatives, self._vocabulary))
 
+    def sample_drafted(self, scores: Logits) -> Step:
+        """As `sample`, of a forward with a draft: its tokens count as long as they are those that are sampled.
+
+        `scores`, shape (tokens, vocabulary), are the logits after the token that was pending and each drafted one.
+        """
+        draft, self._draft = self._draft, []
+        texts, told, right = list[str](), list[TokenLogprob](), 0
+        while True:
+            step = self.sample(scores[right])
+            texts.append(step.text)
+            told += step.logprobs
+            if step.reason or right == len(draft) or self._pending[0] != draft[right]:
+                break
+            right += 1
+        del self.slot.tokens[len(self.slot.tokens) - (len(draft) - right) :]
+        assert self._lookup
+        self._lookup.judge(len(draft), right)
+        return Step("".join(texts), step.reason, tuple(told))
+
     def sample(self, logits: Logits) -> Step:
         """Choose a token. Raises `EngineError` if the model yields no finite logits or the constraint allows none."""
         wanted = self._params.logprobs
         logprobs = None if wanted is None else log_softmax(logits)
         token = self._sampler.sample(logits, self._mask)
         self.completion_tokens += 1
+        if self._lookup is not None:
+            self._lookup.extend((token,))
         if logprobs is not None:
             self._told.push(describe(logprobs, token, wanted or 0, self._vocabulary))
         if token in self._stop_ids:

@@ -77,6 +77,7 @@ def _load_message(model: Model, path: Path, spec: App) -> Load:
         mlock=model.mlock,
         flash_attention=model.flash_attention,
         cache_type=model.cache_type,
+        draft_tokens=model.draft_tokens if model.speculation == "prompt_lookup" else 0,
         chat_template=model.chat_template,
         template_timeout=spec.limits.template_timeout,
         warm_up=model.warm_up,

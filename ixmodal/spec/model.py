@@ -65,6 +65,11 @@ class Model(Declared):
         description="MiB on disk, in the user's state directory, for the same, which then outlive unloading and "
         "restarts; 0: none. They hold what users wrote.",
     )
+    speculation: Literal["off", "prompt_lookup"] = Field(
+        "off",
+        description="Draft tokens from what the prompt and the answer say already, and check them in one forward.",
+    )
+    draft_tokens: int = Field(3, ge=1, le=16, description="Tokens drafted at a time, with speculation.")
     chat_template: str | None = Field(
         None, max_length=65_536, description="Jinja chat template for a file that carries none, or instead of its own."
     )
@@ -116,6 +121,7 @@ class Model(Declared):
     def _consistent(self) -> Self:
         check_alone(self)
         self._check_engine()
+        self._check_speculation()
         if self.load == "start" and (self.pinned or self.idle_timeout):
             name = "pinned" if self.pinned else "idle_timeout"
             raise ValueError(f'`{name}` belongs to models with load = "request"; those loaded at start stay')
@@ -132,6 +138,12 @@ class Model(Declared):
             raise ValueError("`file` is a path within the repository: no leading / and no ..")
         self._check_sums()
         return self
+
+    def _check_speculation(self) -> None:
+        if self.speculation == "off" and self.draft_tokens != type(self).model_fields["draft_tokens"].default:
+            raise ValueError('`draft_tokens` needs speculation = "prompt_lookup"')
+        if self.speculation != "off" and self.batch_size <= self.draft_tokens:
+            raise ValueError(f"a batch of {self.batch_size} holds no token and {self.draft_tokens} drafted ones")
 
     def _check_engine(self) -> None:
         if self.disk_cache_mib and self.memory_cache_mib == 0:

@@ -106,10 +106,10 @@ class Recording(ScriptedBackend):
 
 
 @contextmanager
-def served(backend: Backend, batch_size: int = 16) -> Iterator[Peer]:
+def served(backend: Backend, batch_size: int = 16, draft_tokens: int = 0) -> Iterator[Peer]:
     """A worker in a thread; a native call would hold it as it holds a process."""
     ours, theirs = socket.socketpair()
-    load = Load(backend="", path="", slots=backend.slots, batch_size=batch_size, threads=1)
+    load = Load(backend="", path="", slots=backend.slots, batch_size=batch_size, threads=1, draft_tokens=draft_tokens)
     worker = Scheduler(Channel(theirs), backend, load)
 
     def run() -> None:

@@ -22,6 +22,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     models: list[dict[str, Any]] = [
         {"id": "demo", "engine": "llama_cpp", "slots": STREAMS, "cache_type": "f16", "flash_attention": True},
         {"id": "reference", "engine": "ctransformers"},
+        {"id": "drafting", "engine": "llama_cpp", "speculation": "prompt_lookup"},
         {"id": "qwen2", "source": f"file://{qwen2}"},
     ]
     with serve(DEMO, {"IXMODAL_SPEC": json.dumps({"models": models})}) as running:
@@ -48,6 +49,11 @@ def streamed(client: OpenAI, model: str, question: str) -> tuple[str, int]:
         text += "".join(choice.delta.content or "" for choice in chunk.choices)
         tokens = chunk.usage.completion_tokens if chunk.usage else tokens
     return text, tokens
+
+
+def test_a_drafting_model_repeats_as_another_does(openai: OpenAI) -> None:
+    question = "Repeat after me: the small boat is on the blue sea and the small dog is in the green house"
+    assert streamed(openai, "drafting", question) == streamed(openai, "demo", question)
 
 
 def test_eight_streams_say_what_each_says_alone_with_ctransformers(openai: OpenAI) -> None:
