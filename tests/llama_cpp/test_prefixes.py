@@ -1,96 +1,33 @@
-"""What need not be read again, through the real server over the real library."""
+"""What need not be read again with llama.cpp: as with ctransformers, and with a smaller cache."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-from openai import OpenAI
 
-from tests.support.server import DEMO, serve
+from tests.e2e.test_prefixes import (
+    alone,
+    outlive,
+    test_choices_read_their_prompt_once,
+    test_conversations_outlive_the_server,
+    test_more_conversations_than_slots_each_go_on,
+    test_what_comes_together_reads_the_system_prompt_once,
+)
 
-SYSTEM = {"role": "system", "content": "You are a helpful assistant. " * 12}
-
-
-@contextmanager
-def served(state: Path, **fields: Any) -> Iterator[OpenAI]:
-    model = {"id": "demo", "engine": "llama_cpp", **fields}
-    env = {"IXMODAL_SPEC": json.dumps({"models": [model]}), "XDG_STATE_HOME": str(state)}
-    with serve(DEMO, env) as server:
-        with OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
-            yield client
-        assert server.stop() == 0
-
-
-def ask(client: OpenAI, question: str, **fields: Any) -> tuple[list[str], int, int]:
-    """The answers, the tokens of the prompt, and how many of them were not read."""
-    messages: list[Any] = [SYSTEM, {"role": "user", "content": question}]
-    answer = client.chat.completions.create(model="demo", messages=messages, temperature=0, max_tokens=8, **fields)
-    assert answer.usage
-    assert answer.usage.prompt_tokens_details
-    cached = answer.usage.prompt_tokens_details.cached_tokens or 0
-    return [choice.message.content or "" for choice in answer.choices], answer.usage.prompt_tokens, cached
-
-
-def told(client: OpenAI, question: str) -> str:
-    return ask(client, question)[0][0]
-
-
-NAMES = ("Henry", "Paul", "Nick", "Anna", "Bob")
-QUESTIONS = [f"Hello, I am {name}. " * 12 + "What is my name?" for name in NAMES]
-"""The model is sure of its answers to these, so that the last bits of a batch don't decide."""
+__all__ = [
+    "alone",
+    "test_choices_read_their_prompt_once",
+    "test_conversations_outlive_the_server",
+    "test_more_conversations_than_slots_each_go_on",
+    "test_what_comes_together_reads_the_system_prompt_once",
+]
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """What is said where nothing is reused but a slot's own tokens of the system prompt."""
-    with served(tmp_path_factory.mktemp("alone"), slots=1, memory_cache_mib=0) as client:
-        found = [told(client, question) for question in QUESTIONS]
-    assert all(name in text for name, text in zip(NAMES, found, strict=True))
-    return found
+def engine() -> str:
+    return "llama_cpp"
 
 
-def test_what_comes_together_reads_the_system_prompt_once(tmp_path: Path, alone: list[str]) -> None:
-    with served(tmp_path, slots=5) as client, ThreadPoolExecutor(5) as pool:
-        found = list(pool.map(lambda question: ask(client, question), QUESTIONS))
-    assert [texts[0] for texts, _, _ in found] == alone
-    cached = sorted(count for _, _, count in found)
-    assert cached[0] == 0
-    assert cached[1] >= 60  # the tokens of the system prompt
-
-
-def test_choices_read_their_prompt_once(tmp_path: Path, alone: list[str]) -> None:
-    with served(tmp_path, slots=4) as client:
-        texts, length, _ = ask(client, QUESTIONS[0], n=4)
-        _, _, again = ask(client, QUESTIONS[0])
-    assert texts == [alone[0]] * 4
-    assert again == length - 1
-
-
-def test_more_conversations_than_slots_each_go_on(tmp_path: Path, alone: list[str]) -> None:
-    with served(tmp_path, slots=2, memory_cache_mib=100) as client:
-        first = [ask(client, question) for question in QUESTIONS]
-        again = [ask(client, question) for question in QUESTIONS]
-    assert [texts[0] for texts, _, _ in first] == [texts[0] for texts, _, _ in again] == alone
-    assert all(cached == length - 1 for _, length, cached in again)
-
-
-@pytest.mark.parametrize("cache_type", ["f16", "q8_0"])
-def test_conversations_outlive_the_server(tmp_path: Path, cache_type: str) -> None:
-    fields: dict[str, Any] = {"slots": 2, "disk_cache_mib": 100, "cache_type": cache_type}
-    with served(tmp_path, **fields) as client:
-        first = [told(client, question) for question in QUESTIONS[:3]]
-    files = list((tmp_path / "ixmodal").glob("*/prefixes/demo/*.state"))
-    assert len(files) == 3
-    files[0].write_bytes(files[0].read_bytes()[:-1] + b"\0\1")
-    with served(tmp_path, **fields) as client:
-        again = [ask(client, question) for question in QUESTIONS[:3]]
-    assert [texts[0] for texts, _, _ in again] == first
-    assert sum(cached == length - 1 for _, length, cached in again) == 2  # all but the one that was damaged
-    with served(tmp_path, **{**fields, "slots": 3}) as client:  # another layout
-        assert ask(client, QUESTIONS[0])[2] == 0
+def test_conversations_of_a_quantised_cache_outlive_the_server(tmp_path: Path) -> None:
+    outlive(tmp_path, "llama_cpp", cache_type="q8_0")
