@@ -14,6 +14,19 @@ _MAX_RETRY_AFTER = 60
 _SMOOTHING = 0.2
 
 
+class Group:
+    """What the choices or inputs of one request have in common: one place in the queue, and one deadline.
+
+    Once one of them is in, the others wait for slots behind it, whether or not the queue is full: what was begun is
+    not refused half-way, and a request counts once. Whoever makes them keeps few of them in the queue at a time.
+    """
+
+    def __init__(self, deadline: float | None = None) -> None:
+        """`deadline` is of the event loop's clock; None: each has its own time."""
+        self.deadline = deadline
+        self.is_admitted = False
+
+
 class Admission:
     """A bounded first-in-first-out queue before a model's slots."""
 
@@ -23,6 +36,8 @@ class Admission:
         self._max_queued = max_queued
         self._queue_timeout = queue_timeout
         self._waiting: deque[asyncio.Future[None]] = deque()
+        self._joined: set[asyncio.Future[None]] = set()
+        """Of those that wait, the ones whose request was admitted before."""
         self._seconds_each = 1.0
 
     @property
@@ -42,9 +57,9 @@ class Admission:
         return max(1, min(_MAX_RETRY_AFTER, round(estimate)))
 
     @asynccontextmanager
-    async def slot(self) -> AsyncIterator[None]:
+    async def slot(self, group: Group | None = None) -> AsyncIterator[None]:
         """Hold a slot for the block. Raises `BusyError` if the queue is full or the wait too long."""
-        await self._enter()
+        await self._enter(group or Group())
         began = time.monotonic()
         try:
             yield
@@ -52,11 +67,12 @@ class Admission:
             self._seconds_each += _SMOOTHING * (time.monotonic() - began - self._seconds_each)
             self._leave()
 
-    async def _enter(self) -> None:
+    async def _enter(self, group: Group) -> None:
         if self._free and not self._waiting:
             self._free -= 1
+            group.is_admitted = True
             return
-        if len(self._waiting) >= self._max_queued:
+        if not group.is_admitted and len(self._waiting) - len(self._joined) >= self._max_queued:
             raise BusyError(
                 f"The queue is full: {self.busy} requests are running and {self.queued} are waiting. "
                 f"Please retry after {self.retry_after} seconds.",
@@ -64,6 +80,9 @@ class Admission:
             )
         turn = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
+        if group.is_admitted:
+            self._joined.add(turn)
+        group.is_admitted = True
         try:
             async with asyncio.timeout(self._queue_timeout):
                 await turn
@@ -80,6 +99,7 @@ class Admission:
     def _give_up(self, turn: asyncio.Future[None]) -> None:
         if turn in self._waiting:
             self._waiting.remove(turn)
+            self._joined.discard(turn)
         elif turn.done() and not turn.cancelled():
             # The slot was handed over in the moment of giving up: pass it on.
             self._leave()
@@ -87,6 +107,7 @@ class Admission:
     def _leave(self) -> None:
         while self._waiting:
             turn = self._waiting.popleft()
+            self._joined.discard(turn)
             if not turn.done():
                 turn.set_result(None)
                 return

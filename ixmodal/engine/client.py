@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from ixmodal.engine.admission import Admission
+from ixmodal.engine.admission import Admission, Group
 from ixmodal.engine.generation import Generation, Observer
 from ixmodal.engine.messages import (
     Decode,
@@ -101,8 +101,8 @@ class EngineClient:
         if ended:
             await ended.stop()
 
-    async def generate(self, request: GenerationRequest, deadline: float | None = None) -> AsyncGenerator[Output, None]:
-        """Answer a request, by `deadline` of the event loop's clock, or within `limits.request_timeout` from now.
+    async def generate(self, request: GenerationRequest, group: Group | None = None) -> AsyncGenerator[Output, None]:
+        """Answer a request, by its group's deadline, or within `limits.request_timeout` from now.
 
         The first output comes as soon as the prompt was accepted, with its usage and no text; the last one has a finish
         reason. A request under which the engine dies is tried once more unless text of it was already yielded.
@@ -115,10 +115,11 @@ class EngineClient:
             EngineError: the engine can't answer now.
         """
         self.requests += 1
+        deadline = group.deadline if group else None
         if deadline is None:
             deadline = asyncio.get_running_loop().time() + self._limits.request_timeout
         generation = Generation(request.sampling)
-        async with self._slot(generation):
+        async with self._slot(generation, group):
             started = told = False
             for attempt in range(1, _TRIES + 1):
                 try:
@@ -137,11 +138,11 @@ class EngineClient:
                     if told or attempt == _TRIES:
                         raise
 
-    async def embed(self, prompt: Prompt, pooling: Pooling) -> Embedded:
+    async def embed(self, prompt: Prompt, pooling: Pooling, group: Group | None = None) -> Embedded:
         """Turn a prompt into a vector. Raises what `generate` raises."""
         self.requests += 1
         generation = Generation()
-        async with self._slot(generation):
+        async with self._slot(generation, group):
             answer = await self._ask(lambda number: Embed(number, prompt, pooling), generation)
             assert isinstance(answer, Embedded)
             generation.accept(answer.prompt_tokens, 0)
@@ -164,12 +165,12 @@ class EngineClient:
         return answer.text
 
     @asynccontextmanager
-    async def _slot(self, generation: Generation) -> AsyncIterator[None]:
+    async def _slot(self, generation: Generation, group: Group | None) -> AsyncIterator[None]:
         """Hold a slot for a generation, and tell the observer of its begin and end."""
         if self.observer:
             self.observer.begun(generation)
         try:
-            async with self.admission.slot():
+            async with self.admission.slot(group):
                 place = self.places.index(None)
                 self.places[place] = generation
                 try:

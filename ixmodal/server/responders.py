@@ -26,6 +26,8 @@ class Responder:
 
     id: str
     turn: Turn
+    slots: int | None = None
+    """Turns that its model takes at a time, where that is known."""
 
 
 class Responders:
@@ -59,11 +61,16 @@ class Responders:
                 raise not_permitted(name)
             agent = self.agents[name]
             note_model(agent.spec.id)
-            return Responder(agent.spec.id, agent.run)
+            return Responder(agent.spec.id, agent.run, self._slots(agent.spec.model))
         served = find_model(self._runtime, name)
         if served.upstream or (overflows and served.model.overflow_to):
-            return Responder(served.model.id, partial(self._ask, served.model.id))
-        return Responder(served.model.id, partial(self._run_turn, served.engine_at_once))
+            return Responder(served.model.id, partial(self._ask, served.model.id), self._slots(name))
+        engine = served.engine_at_once
+        return Responder(served.model.id, partial(self._run_turn, engine), engine.slots)
+
+    def _slots(self, model: str | None) -> int | None:
+        client = self._runtime.find(model).client
+        return client.slots if client else None
 
     def _ask(self, model: str, request: TurnRequest) -> AsyncGenerator[TurnEvent, None]:
         """A model, found anew for each turn: it may not be loaded yet when its agent is declared."""

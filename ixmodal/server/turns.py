@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from msgspec.structs import replace
 
+from ixmodal.engine.admission import Group
 from ixmodal.engine.client import EngineClient
 from ixmodal.engine.request import (
     ChatPrompt,
@@ -72,6 +73,8 @@ class TurnRequest:
     """Drop the oldest turns of a conversation that is too long, rather than refuse it."""
     max_messages: int | None = None
     """Keep the system messages and at most this many others."""
+    group: Group | None = None
+    """What it has in common with the other choices of its request."""
     max_tool_calls: int | None = None
     """Tools that an agent may run for it; of a model's turn, whose tools are the client's, it says nothing."""
 
@@ -98,7 +101,8 @@ async def run_turn(engine: EngineClient, request: TurnRequest) -> AsyncGenerator
     reader = TurnReader(thinks=may_think, calls=calls)
     usage, reason, begun = Usage(), FinishReason.LENGTH, False
     prompt = ChatPrompt(messages, shown, request.truncate, request.max_messages)
-    async with aclosing(metered(request.messages, engine.generate(GenerationRequest(prompt, sampling)))) as outputs:
+    generated = engine.generate(GenerationRequest(prompt, sampling), request.group)
+    async with aclosing(metered(request.messages, generated)) as outputs:
         async for output in outputs:
             if not begun:
                 begun = True

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from ixmodal.engine.admission import Admission
+from ixmodal.engine.admission import Admission, Group
 from ixmodal.errors import BusyError
 
 LONG = 30.0
@@ -173,3 +173,55 @@ async def test_the_advice_when_to_retry_follows_how_long_requests_take(monkeypat
         async with admission.slot():
             now += 10_000.0
     assert admission.retry_after == 60
+
+
+async def test_a_group_has_one_place_in_the_queue() -> None:
+    admission, order = Admission(1, 1, LONG), list[str]()
+    group = Group()
+
+    async def part(name: str) -> None:
+        async with admission.slot(group):
+            order.append(name)
+
+    holder = Guest(admission, order, "holder")
+    await settle()
+    parts = [asyncio.create_task(part(name)) for name in ("first", "second", "third")]
+    await settle()
+    assert admission.queued == 3
+    with pytest.raises(BusyError):
+        await admission.slot().__aenter__()  # of another request: the one place is taken
+    with pytest.raises(BusyError):
+        await admission.slot(Group()).__aenter__()
+    parts[1].cancel()
+    await holder.go()
+    await asyncio.wait(parts)
+    assert order == ["holder", "first", "third"]
+    assert (admission.busy, admission.queued) == (0, 0)
+
+
+async def test_what_was_begun_is_not_refused_half_way() -> None:
+    admission, order = Admission(1, 1, LONG), list[str]()
+    group = Group()
+    async with admission.slot(group):
+        waiting = Guest(admission, order, "another request")
+        await settle()
+    joining = asyncio.create_task(admission.slot(group).__aenter__())  # the queue was full when it came
+    await settle()
+    assert order == ["another request"]
+    late = Guest(admission, order, "late")  # the group's second part took no place from it
+    await settle()
+    assert admission.queued == 2
+    await waiting.go()
+    await joining
+    late.task.cancel()
+    await asyncio.wait([late.task])
+
+
+async def test_a_group_that_is_refused_is_not_in() -> None:
+    admission, order = Admission(1, 0, LONG), list[str]()
+    holder, group = Guest(admission, order, "holder"), Group()
+    await settle()
+    for _ in range(2):
+        with pytest.raises(BusyError):
+            await admission.slot(group).__aenter__()
+    await holder.go()

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
 import pytest
 from openai import OpenAI
 
-from tests.support.server import Server
+from tests.support.server import SCRIPTED, Server, serve, wait_for
 
 
 def ask(text: str, **fields: Any) -> dict[str, Any]:
@@ -243,3 +244,24 @@ def test_the_sdk_raises_on_an_error_event(scripted_client: OpenAI) -> None:
     )
     with pytest.raises(Exception, match="engine process died"):
         list(stream)
+
+
+def test_the_choices_of_a_request_are_one_in_the_queue() -> None:
+    """More choices than slots and queue: none is refused, neither at an idle server nor behind another request."""
+    spec = {"models": [{"id": "demo", "slots": 1}], "endpoint": {"max_queued": 1}}
+    with serve(SCRIPTED, {"IXMODAL_SPEC": json.dumps(spec)}) as server, ThreadPoolExecutor() as pool:
+        many = pool.submit(post, server, ask("!slow=0.25 say:ab", n=3))
+        wait_for(lambda: server.health()["running"] == 1, 10)
+        behind = pool.submit(post, server, ask("say:behind"))
+        wait_for(lambda: server.health()["queued"] >= 1, 10)
+        assert post(server, ask("say:refused")).status_code == 429
+        texts = [choice["message"]["content"] for choice in many.result().json()["choices"]]
+        assert texts == ["ab"] * 3
+        assert behind.result().json()["choices"][0]["message"]["content"] == "behind"
+
+
+def test_the_time_of_a_request_is_that_of_all_its_choices() -> None:
+    spec = {"models": [{"id": "demo", "slots": 1}], "limits": {"request_timeout": 1}}
+    with serve(SCRIPTED, {"IXMODAL_SPEC": json.dumps(spec)}) as server:
+        response = post(server, ask("!slow=0.05 say:abcdef", n=8))
+        assert (response.status_code, response.json()["error"]["code"]) == (504, "deadline_exceeded")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
@@ -10,6 +11,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ixmodal.engine.admission import Group
 from ixmodal.engine.request import Usage
 from ixmodal.server.choices import merge, started
 from ixmodal.server.json import JSONResponse
@@ -34,7 +36,10 @@ async def chat_completions(request: Request) -> Response:
     responder = responders_of(request).find(body.model)
     turn = body.turn(limits)
     count = body.n or 1
-    turns = merge([responder.turn(replace(turn, sampling=params)) for params in seeded(turn.sampling, count)])
+    group = Group(asyncio.get_running_loop().time() + limits.request_timeout)
+    choices = [replace(turn, sampling=params, group=group) for params in seeded(turn.sampling, count)]
+    # As many at once as the model has slots: the others would only fill the queue.
+    turns = merge([responder.turn(choice) for choice in choices], at_once=responder.slots)
     if body.stream:
         return await stream(started(turns), lambda items: _stream(items, body, responder.id), limits)
     answers = [Answer() for _ in range(count)]
@@ -42,8 +47,8 @@ async def chat_completions(request: Request) -> Response:
         async for index, found in turns:
             answers[index].add(found)
     head = head_of("chatcmpl", "chat.completion", responder.id)
-    choices = [answer.choice(index, with_logprobs=bool(body.logprobs)) for index, answer in enumerate(answers)]
-    return JSONResponse({**head, "choices": choices, "usage": usage_of([answer.usage for answer in answers])})
+    shown = [answer.choice(index, with_logprobs=bool(body.logprobs)) for index, answer in enumerate(answers)]
+    return JSONResponse({**head, "choices": shown, "usage": usage_of([answer.usage for answer in answers])})
 
 
 async def _stream(turns: Turns, body: ChatRequest, model: str) -> AsyncGenerator[bytes, None]:

@@ -12,6 +12,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ixmodal.engine.admission import Group
 from ixmodal.engine.request import FinishReason, GenerationRequest, Output, TokenLogprob, Usage
 from ixmodal.server.choices import merge, started
 from ixmodal.server.json import JSONResponse
@@ -37,9 +38,9 @@ async def completions(request: Request) -> Response:
     engine = served.engine_at_once
     sampling = body.choice_sampling(limits)
     requests = [GenerationRequest(p, params) for p in body.prompts() for params in seeded(sampling, body.tries)]
-    # As many at once as the model has slots: the others would only fill the queue. The time is that of all.
-    deadline = asyncio.get_running_loop().time() + limits.request_timeout
-    outputs = merge([metered(item.prompt, engine.generate(item, deadline)) for item in requests], at_once=engine.slots)
+    # As many at once as the model has slots: the others would only fill the queue.
+    group = Group(asyncio.get_running_loop().time() + limits.request_timeout)
+    outputs = merge([metered(item.prompt, engine.generate(item, group)) for item in requests], at_once=engine.slots)
     if body.stream:
         return await stream(started(outputs), lambda items: _stream(items, body, served.model.id), limits)
     texts = [_Continuation(body, index // body.tries) for index in range(len(requests))]

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ixmodal.engine.admission import Group
 from ixmodal.engine.client import EngineClient
 from ixmodal.engine.messages import Embedded
 from ixmodal.engine.request import Pooling, TextPrompt, TokenPrompt, Usage
@@ -38,10 +39,11 @@ async def embed_all(
 ) -> list[Embedded]:
     """Vectors in the order of prompts, as many at once as there are slots: one request should not fill the queue."""
     at_once = asyncio.Semaphore(engine.slots)
+    admitted = Group()
 
     async def one(prompt: TextPrompt | TokenPrompt) -> Embedded:
         async with at_once:
-            found = await engine.embed(prompt, pooling)
+            found = await engine.embed(prompt, pooling, admitted)
         spend(prompt, Usage(prompt_tokens=found.prompt_tokens))
         return found
 
