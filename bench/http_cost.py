@@ -1,8 +1,8 @@
 """Processor time a token of the HTTP process and of the engine: `python -m bench.http_cost`.
 
 The server is `uvicorn ixmodal.asgi:app` in processes of its own; the shipped model answers, `ignore_eos`, so that every
-stream has the tokens it asks for. Times are those of /proc/PID/stat, user and system, of all threads, over one round of
-streams that begin together. Tokens counted are those that arrived, by the usage at each stream's end.
+stream has the tokens it asks for. Times are user and system, of all threads, over one round of streams that
+begin together. Tokens counted are those that arrived, by the usage at each stream's end.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,11 +17,11 @@ from typing import Any, NamedTuple
 import uvloop
 
 from bench.machine import describe_machine
+from bench.processes import processor_seconds
 from tests.support.server import DEMO, Server, serve
 
 RESULTS = Path(__file__).parent / "results"
 PROMPT = "What is the capital of France?"
-_TICK = 1 / os.sysconf("SC_CLK_TCK")
 
 
 class Answer(NamedTuple):
@@ -31,12 +30,6 @@ class Answer(NamedTuple):
     tokens: int
     events: int
     reads: int
-
-
-def processor_seconds(pid: int) -> float:
-    """User and system time of a process with all its threads."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) * _TICK
 
 
 class _Reader(asyncio.Protocol):
@@ -89,12 +82,12 @@ async def _stream_all(port: int, request: bytes, streams: int) -> list[Answer]:
 
 def measure(server: Server, request: bytes, streams: int) -> dict[str, float]:
     """One round: microseconds a token of both processes, and how the tokens came."""
-    pids = (server.process.pid, server.engines()[0].pid)
-    before = [processor_seconds(pid) for pid in pids]
+    before = processor_seconds(server.process.pid)
     began = time.perf_counter()
     answers = uvloop.run(_stream_all(int(server.url.rpartition(":")[2]), request, streams))
     seconds = time.perf_counter() - began
-    http, engine = (processor_seconds(pid) - then for pid, then in zip(pids, before, strict=True))
+    after = processor_seconds(server.process.pid)
+    http, engine = (after[role] - before[role] for role in ("server", "engine"))
     tokens = sum(answer.tokens for answer in answers)
     return {
         "streams": streams,
