@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
-from ixmodal.backends.cpu import default_threads
+from ixmodal.backends.cpu import available_cores, default_threads
 from ixmodal.daemon_thread import in_daemon_thread
 from ixmodal.engine.messages import Load
 from ixmodal.models.engines import judge
@@ -18,6 +19,7 @@ from ixmodal.spec.state import state_home
 from ixmodal.weights import fetch, weights_directory
 from ixmodal.weights.readahead import ReadAhead
 
+logger = logging.getLogger("ixmodal")
 _MIB = 1024 * 1024
 _ALL_LAYERS = 1000
 _read_ahead = ReadAhead()
@@ -47,6 +49,24 @@ def layers_of(model: Model) -> int:
     return _ALL_LAYERS if model.gpu_layers == "all" else model.gpu_layers
 
 
+def threads_of(model: Model, spec: App, weights_bytes: int) -> int:
+    """Threads as declared, or those of the cores that are free for this model beside the server and other models."""
+    on_cpu = [other for other in spec.local_models if other.gpu_layers != "all"]
+    # Those that are loaded on request come and go; one of them may work beside those that stay.
+    sharers = sum(other.load == "start" for other in on_cpu) + any(other.load == "request" for other in on_cpu)
+    return model.threads or default_threads(weights_bytes, reserved=spec.cpu, sharers=max(1, sharers))
+
+
+def too_many_threads(model: Model, cores: float) -> str | None:
+    """What is wrong where more threads are declared than there are cores for them; None if nothing is."""
+    if model.threads is None or model.threads <= cores:
+        return None
+    return (
+        f"the model {model.id} has threads = {model.threads}, but there are {cores:g} cores for it: threads that wait "
+        f"spin, and take the time of those that work; leave it out, or write {max(1, int(cores) - 1)}"
+    )
+
+
 def memory_cache_of(model: Model) -> int | None:
     """Bytes of saved states in memory; None: what `need_of` makes of nothing declared."""
     return None if model.memory_cache_mib is None else model.memory_cache_mib * _MIB
@@ -54,6 +74,8 @@ def memory_cache_of(model: Model) -> int | None:
 
 def _load_message(model: Model, path: Path, spec: App) -> Load:
     found = judge(path, model.engine)
+    if warning := too_many_threads(model, available_cores()):
+        logger.warning("%s", warning)
     need = need_of(
         found,
         slots=model.slots,
@@ -70,7 +92,7 @@ def _load_message(model: Model, path: Path, spec: App) -> Load:
         path=str(path),
         slots=model.slots,
         batch_size=model.batch_size,
-        threads=model.threads or default_threads(path.stat().st_size),
+        threads=threads_of(model, spec, path.stat().st_size),
         context_length=model.context_length,
         gpu_layers=layers_of(model),
         mmap=model.mmap,

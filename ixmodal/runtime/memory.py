@@ -54,18 +54,27 @@ def need_for(load: Load) -> Need:
 
 
 def free_host_memory(cgroup: Path = _CGROUP) -> int:
-    """Bytes that can be had without swapping: of the machine, and of the container's limit (cgroup v2), the lesser."""
+    """Bytes that can be had without swapping: of the machine, and of the container's limit, the lesser."""
     free = int(psutil.virtual_memory().available)
+    rooms = (
+        _room(cgroup, "memory.max", "memory.current", ""),
+        _room(cgroup / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),  # version 1
+    )
+    return max(0, min([free, *(room for room in rooms if room is not None)]))
+
+
+def _room(group: Path, limit_name: str, used_name: str, prefix: str) -> int | None:
+    """What a control group's limit leaves, the page cache counted as free; None without a limit."""
     try:
-        limit = (cgroup / "memory.max").read_text("ascii").strip()
+        limit = (group / limit_name).read_text("ascii").strip()
         if limit == "max":
-            return free
-        used = int((cgroup / "memory.current").read_text("ascii"))
-        rows = (line.split() for line in (cgroup / "memory.stat").read_text("ascii").splitlines())
-        cached = sum(int(value) for name, value in rows if name in ("active_file", "inactive_file"))
+            return None
+        used = int((group / used_name).read_text("ascii"))
+        rows = (line.split() for line in (group / "memory.stat").read_text("ascii").splitlines())
+        cached = sum(int(value) for name, value in rows if name in (f"{prefix}active_file", f"{prefix}inactive_file"))
+        return int(limit) - used + cached
     except (OSError, ValueError):
-        return free
-    return max(0, min(free, int(limit) - used + cached))
+        return None
 
 
 def usable_cores() -> int:

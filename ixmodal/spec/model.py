@@ -37,7 +37,7 @@ class Model(Declared):
     slots: int = Field(2, ge=1, le=64, description="Requests generated at the same time, each with its own cache.")
     batch_size: int = Field(64, ge=1, le=4096, description="Prompt tokens evaluated before other slots get a turn.")
     threads: int | None = Field(
-        None, ge=1, le=256, description="CPU threads; unset: one for small models, else all cores but one."
+        None, ge=1, le=256, description="CPU threads; unset: one for small models, else all free cores but one."
     )
     gpu_layers: int | Literal["all"] = Field(0, description="Layers to offload to the GPU, or `all`.")
     mmap: bool = Field(True, description="Map the file, so that slots share one copy of the weights in memory.")

@@ -73,3 +73,15 @@ def test_gpu_memory_is_judged_where_a_driver_tells(monkeypatch: pytest.MonkeyPat
     assert error
     assert (error.kind, error.free_mib, error.required_mib) == ("vram", 30, 31)
     assert MemoryGauge(None).lacking(needs(0, 30 * MIB), held=0) is None
+
+
+def test_so_does_one_of_control_groups_of_version_1(tmp_path: Path) -> None:
+    group = tmp_path / "memory"
+    group.mkdir()
+    (group / "memory.limit_in_bytes").write_text(f"{500 * MIB}\n")
+    (group / "memory.usage_in_bytes").write_text(f"{400 * MIB}\n")
+    rows = f"inactive_file 7\nactive_file 7\ntotal_inactive_file {30 * MIB}\ntotal_active_file {20 * MIB}\n"
+    (group / "memory.stat").write_text(rows)
+    assert free_host_memory(tmp_path) == 150 * MIB
+    (group / "memory.limit_in_bytes").write_text("9223372036854771712\n")  # its way to say that there is none
+    assert free_host_memory(tmp_path) == pytest.approx(psutil.virtual_memory().available, rel=0.5)

@@ -11,6 +11,7 @@ from ixmodal.deploy.kubernetes.objects import check_names
 from ixmodal.deploy.monitoring import needs_scrape_key
 from ixmodal.deploy.target import check_places, gpu_count, missing_engines, secrets
 from ixmodal.errors import SpecError
+from ixmodal.runtime.engines import too_many_threads
 from ixmodal.runtime.memory import free_host_memory, gpus
 from ixmodal.server.keyring import KeyRing
 from ixmodal.server.store import ONLY_ON_MODAL
@@ -58,7 +59,7 @@ def this_machine(spec: App, models: Sequence[ModelReport], environ: Mapping[str,
     )
     if is_offloaded and not cards:
         report.findings += errors(["gpu_layers: no NVIDIA GPU is found here; leave it out, or set it to 0"])
-    report.findings += [*_fits(report), *errors(_missing_keys(spec, environ))]
+    report.findings += [*_fits(report), *errors(_missing_keys(spec, environ)), *_spinning(spec, available_cores())]
     if spec.state.redis_url and _redis_is_missing():
         report.findings += errors(["state.url: Redis needs the extra: pip install 'ixmodal[redis]'"])
     if spec.state.dict_name and spec.state.path is None:
@@ -82,7 +83,7 @@ def container(spec: App, models: Sequence[ModelReport]) -> TargetReport:
             look(spec)
         except SpecError as error:
             report.findings += errors(error.problems)
-    report.findings += _judged_engines(spec, models)
+    report.findings += [*_judged_engines(spec, models), *_spinning(spec, spec.cpu)]
     if needs_scrape_key(spec):
         text = (
             "endpoint.public_metrics: a scrape without a key is refused, and without metrics nothing scales; give the "
@@ -121,7 +122,12 @@ def modal(spec: App, models: Sequence[ModelReport]) -> TargetReport:
         replica_secrets(spec)
     except SpecError as error:
         report.findings += errors(error.problems)
-    report.findings += [*_judged_engines(spec, models), *_fits(report), *_gpu_findings(spec)]
+    report.findings += [
+        *_judged_engines(spec, models),
+        *_fits(report),
+        *_gpu_findings(spec),
+        *_spinning(spec, spec.cpu),
+    ]
     report.findings += [*_modal_names(spec), *_costs(spec), *_lost_caches(spec)]
     return report
 
@@ -137,6 +143,12 @@ def _judged_engines(spec: App, models: Sequence[ModelReport]) -> list[Finding]:
     judged = [model.id for model in models if model.engine == "llama_cpp"]
     declared = missing_engines(spec)
     return errors(problem for problem in missing_engines(spec, judged) if problem not in declared)
+
+
+def _spinning(spec: App, cores: float | None) -> list[Finding]:
+    """Models with more threads than the place has cores; nothing where nobody says how many it has."""
+    found = [too_many_threads(model, cores) for model in spec.local_models] if cores else []
+    return [Finding("warning", text) for text in found if text]
 
 
 def _sum(models: Sequence[ModelReport], *, gpu: bool) -> int | None:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from ixmodal.backends.cpu import default_threads
 from ixmodal.deploy.checks.findings import Finding
 from ixmodal.errors import WeightsError
 from ixmodal.models.chat_template import ChatTemplate
@@ -14,7 +13,7 @@ from ixmodal.models.engines import judge
 from ixmodal.models.inspect import ModelFile
 from ixmodal.models.memory import Need, need_of
 from ixmodal.models.vocabulary import Vocabulary
-from ixmodal.runtime.engines import layers_of, memory_cache_of
+from ixmodal.runtime.engines import layers_of, memory_cache_of, threads_of
 from ixmodal.spec import App, Model
 from ixmodal.weights import locate, verify, weights_directory
 from ixmodal.weights.places import shown
@@ -60,15 +59,15 @@ def check_model(model: Model, spec: App) -> ModelReport:
         level: Literal["error", "warning"] = "warning" if report.state == "not here" else "error"
         report.findings.append(Finding(level, error.message))
         return report
-    _describe(report, model, found, path)
+    _describe(report, model, spec, found, path)
     return report
 
 
-def _describe(report: ModelReport, model: Model, found: ModelFile, path: Path) -> None:
+def _describe(report: ModelReport, model: Model, spec: App, found: ModelFile, path: Path) -> None:
     report.state = "here"
     report.architecture, report.engine = found.architecture, found.engine
     report.context_length = model.context_length or found.context_length
-    report.threads = model.threads or default_threads(path.stat().st_size)
+    report.threads = threads_of(model, spec, path.stat().st_size)
     report.need = need_of(
         found,
         slots=model.slots,

@@ -275,3 +275,36 @@ def test_metrics_that_nothing_may_scrape_are_warned_of() -> None:
     assert any(text.startswith("endpoint.public_metrics: ") for text in texts(check(spec, environ={}), "warning"))
     public = App(endpoint=Endpoint(api_keys="secret:keys", public_metrics=True))
     assert texts(check(public, environ={}), "warning") == []
+
+
+@pytest.mark.parametrize(
+    ("threads", "cpu", "warned"),
+    [(4, None, []), (5, None, ["this machine"]), (4, 4, []), (4, 2.5, ["container", "Modal"]), (None, 0.5, [])],
+)
+def test_more_threads_than_cores_are_warned_of(
+    monkeypatch: pytest.MonkeyPatch, threads: int | None, cpu: float | None, warned: list[str]
+) -> None:
+    monkeypatch.setattr("ixmodal.deploy.checks.targets.available_cores", lambda: 4)
+    spec = App(cpu=cpu, models=(Model("m", threads=threads),))
+    told = {
+        target.name: [finding.text for finding in target.findings if f"threads = {threads}" in finding.text]
+        for target in check(spec, environ={}).targets
+    }
+    assert [name for name, texts in told.items() if texts] == warned
+
+
+def test_models_that_are_loaded_together_share_the_cores(monkeypatch: pytest.MonkeyPatch, tiny_model: Path) -> None:
+    monkeypatch.setattr("ixmodal.backends.cpu._SMALL_BYTES", 0)
+    monkeypatch.setattr("ixmodal.backends.cpu.available_cores", lambda: 9)
+    monkeypatch.setattr("ixmodal.backends.cpu.physical_cores", lambda: 9)
+    one = at(tiny_model)
+    two = Model("n", source=one.source, load="request")
+    three = Model("o", source=one.source, load="request")
+
+    def threads(*models: Model, **fields: Any) -> int | None:
+        return check_model(models[0], App(models=models, **fields)).threads
+
+    assert threads(one) == 8
+    assert threads(one, two) == threads(two, one, three) == 4
+    assert threads(one, cpu=5) == 4
+    assert threads(Model("m", source=one.source, threads=3), two) == 3
