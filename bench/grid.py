@@ -87,6 +87,12 @@ def decode_tokens_per_second(measured: Measured) -> float | None:
     return measured.summary.decode_tokens_per_second
 
 
+def processor_ms_a_token(measured: Measured) -> float | None:
+    """Processor time of all of the server's processes: hardly longer where other work shares the machine."""
+    used = sum(share for role, share in measured.shares.items() if role != "others") * measured.run.seconds
+    return 1000 * used / measured.summary.tokens if measured.summary.tokens else None
+
+
 def first_tokens(measured: Measured) -> list[float]:
     """Seconds to each first token."""
     return [answer.deltas[0] for answer in measured.run.answers if answer.is_complete and answer.deltas]

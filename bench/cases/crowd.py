@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.fleet import Measured, fleet
-from bench.grid import Grid, first_tokens, tokens_per_second
+from bench.grid import Grid, first_tokens, processor_ms_a_token, tokens_per_second
 from bench.grid import measure as measure_grid
 from bench.models import NAMES, model_file
 from bench.options import Options
@@ -12,7 +12,7 @@ from bench.runs import runs_of
 from bench.servers import Setup
 from ixmodal.benchmark.statistics import Distribution, Spread
 
-STREAMS, TOKENS, SLOTS = 200, 64, 16
+STREAMS, TOKENS, SLOTS = 200, 32, 32
 STEP = f"{STREAMS} streams"
 
 
@@ -57,9 +57,25 @@ def _table(grid: Grid, servers: tuple[str, ...]) -> Table:
         cells = [measured for measured in grid.cells.get((server, STEP), []) if measured]
         complete = sum(measured.summary.complete for measured in cells)
         asked = sum(measured.summary.requests for measured in cells)
-        row = [server, number(speed and speed.median), f"{complete} of {asked}", milliseconds(times and times.p95)]
+        used = grid.spread(server, STEP, processor_ms_a_token)
+        row = [
+            server,
+            number(speed and speed.median),
+            number(used and used.median, 2),
+            f"{complete} of {asked}",
+            milliseconds(times and times.p95),
+        ]
         rows.append(row + [number(_share(grid, server, role), 2) for role in ("server", "engine", "client")])
-    columns = ["", "tokens/s", "complete", "first token p95, ms", "cores: server", "its engine process", "client"]
+    columns = [
+        "",
+        "tokens/s",
+        "processor ms a token",
+        "complete",
+        "first token p95, ms",
+        "cores: server",
+        "its engine process",
+        "client",
+    ]
     return Table("All streams together", columns, rows)
 
 

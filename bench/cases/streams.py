@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.fleet import fleet
-from bench.grid import Grid, decode_tokens_per_second, first_tokens, tokens_per_second
+from bench.grid import Figure, Grid, decode_tokens_per_second, first_tokens, processor_ms_a_token, tokens_per_second
 from bench.grid import measure as measure_grid
 from bench.models import NAMES, model_file
 from bench.options import Options
@@ -19,7 +19,7 @@ SLOW = ("ixmodal-ctransformers", "llama-cpp-python")
 def measure(options: Options) -> Record:
     """On the model of 110 M."""
     streams = options.streams or (1, 4, 8, 16)
-    grid, record = compare("110m", "streams", options, streams, repetitions=6, budget=400)
+    grid, record = compare("110m", "streams", options, streams, repetitions=5, budget=380)
     record.requirements = _requirements(grid, streams)
     return record
 
@@ -50,7 +50,8 @@ def compare(
         f"(every other one for {' and '.join(SLOW)}), medians."
     )
     tables = [
-        _speeds(grid, options.servers, streams),
+        _figures(grid, options.servers, streams, "Tokens a second of all streams together", tokens_per_second),
+        _figures(grid, options.servers, streams, "Milliseconds of processor time a token", processor_ms_a_token),
         _single(grid, options.servers, streams),
         _arrived(grid, options.servers, streams),
     ]
@@ -61,12 +62,12 @@ def compare(
     return grid, record
 
 
-def _speeds(grid: Grid, servers: tuple[str, ...], streams: tuple[int, ...]) -> Table:
+def _figures(grid: Grid, servers: tuple[str, ...], streams: tuple[int, ...], title: str, figure: Figure) -> Table:
     rows = []
     for server in servers:
-        spreads = [grid.spread(server, str(count), tokens_per_second) for count in streams]
+        spreads = [grid.spread(server, str(count), figure) for count in streams]
         rows.append([server, *(number(spread and spread.median) for spread in spreads)])
-    return Table("Tokens a second of all streams together", ["streams", *map(str, streams)], rows)
+    return Table(title, ["streams", *map(str, streams)], rows)
 
 
 def _single(grid: Grid, servers: tuple[str, ...], streams: tuple[int, ...]) -> Table:
