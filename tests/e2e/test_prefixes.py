@@ -104,3 +104,40 @@ def outlive(tmp_path: Path, engine: str, **others: Any) -> None:
     assert sum(cached == length - 1 for _, length, cached in again) == 2  # all but the one that was damaged
     with served(tmp_path, engine, **{**fields, "slots": 3}) as client:  # another layout
         assert ask(client, QUESTIONS[0])[2] == 0
+
+
+TURNS = (
+    "Hi, my name is Anna.",
+    "What is my name?",
+    "What is 2 + 3?",
+    "What is the capital of France?",
+    "Who are you?",
+    "Tell me a joke.",
+    "What is 4 + 4?",
+    "How are you today?",
+    "What day is it?",
+    "What is my name?",
+)
+
+
+def test_of_a_chat_of_ten_turns_only_the_new_turn_is_read(tmp_path: Path, engine: str) -> None:
+    messages: list[Any] = []
+    held = 0
+    with served(tmp_path, engine) as client:
+        for turn in TURNS:
+            messages.append({"role": "user", "content": turn})
+            answer = client.chat.completions.create(model="demo", messages=messages, temperature=0, max_tokens=40)
+            assert answer.usage
+            assert answer.usage.prompt_tokens_details
+            assert answer.usage.prompt_tokens_details.cached_tokens == held
+            held = answer.usage.total_tokens - 1  # the token that ended the answer was never evaluated
+            messages.append({"role": "assistant", "content": answer.choices[0].message.content})
+    assert held > 200
+
+
+def test_a_state_is_of_no_use_to_another_context(tmp_path: Path, engine: str) -> None:
+    fields: dict[str, Any] = {"slots": 1, "disk_cache_mib": 100}
+    with served(tmp_path, engine, **fields) as client:
+        ask(client, QUESTIONS[0])
+    with served(tmp_path, engine, **fields, context_length=512) as client:
+        assert ask(client, QUESTIONS[0])[2] == 0
