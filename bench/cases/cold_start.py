@@ -53,6 +53,8 @@ def _repetition(setup: Setup, servers: tuple[str, ...], problems: list[str]) -> 
         found[f"{name} warm"] = _start(name, setup, problems)
     for name in servers:
         disk.forget(setup.model)
+        if (kept := disk.resident(setup.model)) > 0.05:
+            problems.append(f"{name}, cold: {kept:.0%} of the file stayed in the page cache; somebody else maps it")
         found[f"{name} cold"] = _start(name, setup, problems)
     disk.forget(setup.model)
     found["disk"] = disk.read(setup.model)
