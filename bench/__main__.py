@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 import time
 import traceback
@@ -22,6 +23,7 @@ from bench.servers import NAMES
 def main() -> None:
     """Run the cases asked for; exit code 1 if one failed."""
     arguments = _arguments()
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # as installed: servers in Python don't compile at every start
     cases = CASES if "all" in arguments.cases else tuple(case for case in arguments.cases if case != "tables")
     if cases and (missing := peers.missing()):
         print(f"{', '.join(missing)} not there: run `python -m bench.peers`; those servers are left out", flush=True)

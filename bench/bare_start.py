@@ -12,7 +12,9 @@ import sys
 def main() -> None:
     """Import, load, end."""
     engine, path, context = sys.argv[1], sys.argv[2], int(sys.argv[3])
-    for module in ("uvicorn", "ixmodal.cli.serve", "ixmodal.engine.worker", f"ixmodal.backends.{engine}"):
+    # `serve` itself imports the last two late.
+    server = ("uvicorn", "ixmodal.cli.serve", "ixmodal.runtime", "ixmodal.server.app")
+    for module in (*server, "ixmodal.engine.worker", f"ixmodal.backends.{engine}"):
         importlib.import_module(module)
     backend = sys.modules[f"ixmodal.backends.{engine}"]
     library = backend._library()
