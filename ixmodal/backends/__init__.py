@@ -18,3 +18,8 @@ def load_backend(name: str, params: LoadParams) -> Backend:
     module = importlib.import_module(f"{__name__}.{name}")
     backend: Backend = getattr(module, _BACKENDS[name])(params)
     return backend
+
+
+def import_usual() -> None:
+    """Import what most models are loaded by. A process that waits for what to load has time for that."""
+    importlib.import_module(f"{__name__}.ctransformers")

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 
-from ixmodal.backends import load_backend
+from ixmodal.backends import import_usual, load_backend
 from ixmodal.backends.base import Backend, Chunk, LoadParams
 from ixmodal.engine.channel import Channel
 from ixmodal.engine.messages import Load, LoadFailed, Ready
@@ -68,6 +68,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=_exit_with_parent, args=(int(sys.argv[2]),), daemon=True).start()
     channel = Channel(socket.socket(fileno=int(sys.argv[1])))
+    import_usual()
     load = _first_load(channel)
     if load is None:
         return
