@@ -109,7 +109,8 @@ class LlamaContexts:
         for at in range(0, len(chunk.tokens), self._batch_size):
             part = chunk.tokens[at : at + self._batch_size]
             if chunk.scores:
-                rows.append(self._evaluate_all(slot, part, chunk.past + at))
+                found = self._evaluate_all(slot, part, chunk.past + at)
+                rows.append(found if len(part) == len(chunk.tokens) else found.copy())  # the next part overwrites it
             else:
                 self._evaluate(slot, part, chunk.past + at)
         self._evaluated[slot] = True
@@ -134,7 +135,7 @@ class LlamaContexts:
         begin, end = (ctypes.c_uint64 * 2).from_address(context + _LOGITS_AT)
         if end - begin != 4 * size:
             raise EngineError(f"the library gave {(end - begin) // 4} logits for {len(part)} tokens")
-        return _floats(begin, size).reshape(len(part), -1).copy()
+        return _floats(begin, size).reshape(len(part), -1)
 
     def logits(self, slot: int) -> Logits:
         """The last token's. Raises `EngineError` where the slot's last evaluation failed, or there was none."""
