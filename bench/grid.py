@@ -58,7 +58,8 @@ def measure(
         start = time.perf_counter()
         if start - began + took[repetition % 2] > budget:
             break
-        here = [name for name in fleet.names if name not in seldom or repetition % 2 == 0]
+        slow = seldom if repetition % 2 else ()
+        here = [name for name in fleet.names if name not in slow] or list(fleet.names)
         for place, (step, fields) in enumerate(steps.items()):
             turn = (repetition + place) % len(here)  # nobody is always the first, or always after the same
             for name in fleet.names:

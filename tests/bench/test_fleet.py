@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from bench.fleet import Fleet, fleet
+from bench.fleet import Fleet, Measured, fleet
 from bench.grid import measure, tokens_per_second
 from bench.models import model_file
 from bench.processes import proportional_mib, tree
@@ -55,6 +55,22 @@ def test_repetitions_are_interleaved_and_use_new_words(servers: Fleet) -> None:
     ratio = grid.ratio((NAME, "two"), (NAME, "two"), tokens_per_second)
     assert ratio
     assert (ratio.median, ratio.least, ratio.most) == (1.0, 1.0, 1.0)
+
+
+def test_a_slow_server_takes_part_in_every_other_repetition() -> None:
+    class Still(Fleet):
+        def drive(self, name: str, timeout: float = 60.0, **fields: object) -> Measured | None:
+            driven.append((name, fields["seed"]))
+            return None
+
+    setup = Setup(model_file("demo"), slots=1, context=128)
+    driven: list[tuple[str, object]] = []
+    grid = measure(Still(["quick", "slow"], setup), {"one": {}}, repetitions=3, budget=60, seldom=["slow"])
+    assert driven == [("quick", 1), ("slow", 1), ("quick", 2), ("quick", 3), ("slow", 3)]
+    assert [len(cells) for cells in grid.cells.values()] == [3, 3]
+    driven.clear()
+    measure(Still(["slow"], setup), {"one": {}}, repetitions=2, budget=60, seldom=["slow"])
+    assert driven == [("slow", 1), ("slow", 2)]
 
 
 def test_no_repetition_begins_that_would_not_end_in_time(servers: Fleet) -> None:
