@@ -21,7 +21,6 @@ import statistics
 import sys
 import time
 from collections import defaultdict
-from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -40,6 +39,8 @@ from ixmodal.spec.sources import parse_spec
 from tests.support.server import DEMO, Server, serve
 
 PROMPT, ANSWER = Lengths(30, 0.8), Lengths(16, 0.5)
+_AFTER = 20
+"""Seconds that a leg takes after its last request, the observations included."""
 
 
 @dataclass
@@ -184,43 +185,61 @@ def compare(said: Run, was: Run) -> dict[str, Any]:
     }
 
 
-def check(server: Server, deployment: Deployment, options: argparse.Namespace) -> dict[str, Any]:
+class Check:
     """Measure, play a leg, measure, play the next, …"""
-    said, was, at_speed = (defaultdict[float, Run](Run) for _ in range(3))
-    size = {"batch_size": deployment.batch_size, "rounds": options.rounds, "seconds": 30.0}
-    with closing(SpeedMeter(f"{server.url}/v1", "bench")) as meter:
-        meter.warm_up()
-        seen: list[Observations] = [meter.observe(deployment.slots, **size)]
-        rates = {u: rate_for(u, deployment, seen[0].fit()) for u in options.utilizations}
+
+    def __init__(self, server: Server, deployment: Deployment, rounds: int) -> None:
+        self._server, self._deployment, self._rounds = server, deployment, rounds
+        self._meter = SpeedMeter(f"{server.url}/v1", "bench")
+        self._meter.warm_up()
+        self._seen = [self._observe()]
+        self._said, self._was, self._at_speed = (defaultdict[float, Run](Run) for _ in range(3))
+
+    def run(self, options: argparse.Namespace) -> dict[str, Any]:
+        """All legs for which there is time. Returns the record."""
+        end = time.perf_counter() + options.seconds
+        rates = {u: rate_for(u, self._deployment, self._seen[0].fit()) for u in options.utilizations}
         for leg, utilization in enumerate(options.utilizations * options.legs):
             arrivals = draw(rates[utilization], options.requests // options.legs, seed=leg)
-            measured = play(server, arrivals)
-            seen.append(meter.observe(deployment.slots, **size))
-            speeds = (seen[-2] + seen[-1]).fit()
-            expected = forecast(arrivals, deployment, speeds)
-            ratio = statistics.fmean(expected.whole) / statistics.fmean(measured.whole)
-            others = measured.others / measured.seconds
-            print(f"leg {leg}, {utilization}: {ratio:.3f}, others {others:.0%}  {speeds.model_dump_json()}", flush=True)
-            at_speed[utilization] += forecast(arrivals, deployment, scaled(speeds, measured.busy / expected.busy))
-            said[utilization] += expected
-            was[utilization] += measured
-    pooled = sum(seen[1:], seen[0]).fit().model_dump()
-    steps = [observed.fit().decode_step_seconds[0] for observed in seen]
-    return {
-        "engine": options.engine,
-        "speeds": pooled,
-        "decode_step_seconds_over_the_run": [round(step, 4) for step in steps],
-        "utilizations": {
-            str(u): {
-                "requests": len(was[u].first),
-                "processor_time_of_other_programs": round(was[u].others / was[u].seconds, 3),
-                "work_measured_by_work_forecast": round(was[u].busy / said[u].busy, 3),
-                "forecast": compare(said[u], was[u]),
-                "forecast_at_the_speed_of_the_run": compare(at_speed[u], was[u]),
-            }
-            for u in said
-        },
-    }
+            if time.perf_counter() + arrivals[-1].at + _AFTER > end:
+                print(f"leg {leg}, {utilization}: left out, for want of time", flush=True)
+            else:
+                self._play(leg, utilization, arrivals)
+        self._meter.close()
+        steps = [seen.fit().decode_step_seconds[0] for seen in self._seen]
+        return {
+            "engine": options.engine,
+            "speeds": sum(self._seen[1:], self._seen[0]).fit().model_dump(),
+            "decode_step_seconds_over_the_run": [round(step, 4) for step in steps],
+            "utilizations": {str(u): self._compare(u) for u in self._was},
+        }
+
+    def _observe(self) -> Observations:
+        size = self._deployment.batch_size
+        return self._meter.observe(self._deployment.slots, batch_size=size, rounds=self._rounds, seconds=30)
+
+    def _play(self, leg: int, utilization: float, arrivals: list[Arrival]) -> None:
+        was = play(self._server, arrivals)
+        self._seen.append(self._observe())
+        speeds = (self._seen[-2] + self._seen[-1]).fit()
+        said = forecast(arrivals, self._deployment, speeds)
+        self._was[utilization] += was
+        self._said[utilization] += said
+        self._at_speed[utilization] += forecast(arrivals, self._deployment, scaled(speeds, was.busy / said.busy))
+        ratio, others = statistics.fmean(said.whole) / statistics.fmean(was.whole), was.others / was.seconds
+        work = was.busy / said.busy
+        print(f"leg {leg}, {utilization}: forecast / run {ratio:.3f}, work {work:.3f}, others {others:.0%}", flush=True)
+        print(speeds.model_dump_json(), flush=True)
+
+    def _compare(self, utilization: float) -> dict[str, Any]:
+        said, was = self._said[utilization], self._was[utilization]
+        return {
+            "requests": len(was.first),
+            "processor_time_of_other_programs": round(was.others / was.seconds, 3),
+            "work_measured_by_work_forecast": round(was.busy / said.busy, 3),
+            "forecast": compare(said, was),
+            "forecast_at_the_speed_of_the_run": compare(self._at_speed[utilization], was),
+        }
 
 
 def main() -> None:
@@ -231,6 +250,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=70, help="at each utilization")
     parser.add_argument("--legs", type=int, default=2, help="parts in which each utilization is played")
     parser.add_argument("--rounds", type=int, default=2, help="of observations between two legs")
+    parser.add_argument("--seconds", type=float, default=350, help="legs that would end later are left out")
     parser.add_argument("--slots", type=int, default=4)
     parser.add_argument("--record", action="store_true", help="write bench/results/plan_check.json")
     options = parser.parse_args()
@@ -239,7 +259,7 @@ def main() -> None:
     spec = parse_spec({"models": [{**model, "context_length": 1024}]})
     machine = describe_machine()
     with serve(DEMO, {"IXMODAL_SPEC": spec.model_dump_json()}) as server:
-        result = check(server, Deployment.on_one_machine(spec), options)
+        result = Check(server, Deployment.on_one_machine(spec), options.rounds).run(options)
     print(json.dumps(result, indent=2))
     if options.record:
         file = RESULTS / "plan_check.json"
