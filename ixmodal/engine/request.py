@@ -73,7 +73,7 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     shown_control: tuple[str, ...] = ()
     """Control tokens that appear in the text by their spelling, for those who parse it; all others add nothing."""
     prompt_logprobs: bool = False
-    """Report those of the prompt's tokens too; they are then evaluated one by one."""
+    """Report those of the prompt's tokens too; read in chunks where the library shows them."""
 
 
 class TokenLogprob(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -164,7 +164,7 @@ class Pooling(StrEnum):
     LAST = "last"
     """The last token's."""
     MEAN = "mean"
-    """The mean over all tokens, which are then evaluated one by one."""
+    """The mean over all tokens, evaluated one by one where the library shows the hidden state of the last alone."""
 
 
 class ModelInfo(msgspec.Struct, frozen=True):

@@ -75,7 +75,8 @@ class Model(Declared):
     )
     aliases: tuple[ModelId, ...] = Field((), max_length=16, description="Other ids by which clients may ask for it.")
     pooling: Literal["last", "mean"] = Field(
-        "last", description="How embeddings are pooled: the last token's, or the mean over all, token by token."
+        "last",
+        description="How embeddings are pooled: the last token's, or the mean over all (slower with ctransformers).",
     )
     warm_up: bool = Field(True, description="Evaluate one token before the model counts as ready.")
     load: Literal["start", "request"] = Field(
