@@ -125,6 +125,8 @@ class PrefixCache:
         name, count = self._files.find(tokens, most)
         if name is None or count < reach + WORTH_KEEPING:
             return None
+        # What a request fetched that was cancelled meanwhile is not kept for ever.
+        self._fetching = {n: errand for n, errand in self._fetching.items() if n == name or not errand.expired}
         errand = self._fetching.get(name) or self._files.fetch(name)
         self._fetching[name] = errand
         if not errand.over:

@@ -39,7 +39,12 @@ class Errand:
     @property
     def over(self) -> bool:
         """True once there is nothing to wait for any more."""
-        return self.done.is_set() or time.monotonic() > self._patience
+        return self.done.is_set() or self.expired
+
+    @property
+    def expired(self) -> bool:
+        """True once nobody waits any more, done or not."""
+        return time.monotonic() > self._patience
 
 
 class StateFiles:
