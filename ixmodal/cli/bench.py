@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import msgspec
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from ixmodal.benchmark.generator import run
@@ -137,8 +138,8 @@ def _record(steps: dict[str, Load], found: dict[str, list[Summary]]) -> list[dic
 
 
 def _show(found: dict[str, list[Summary]]) -> None:
-    table = Table("load", "done", "tokens", "tokens/s", title_justify="left")
-    for column in ("first p50", "p95", "next p50", "p95", "whole p95"):
+    table = Table("load", "done", "tokens", "tokens/s", box=SIMPLE_HEAD)
+    for column in ("first p50", "p95", "next p50", "p95", "all p95"):
         table.add_column(column, justify="right")
     chosen = {name: _median(summaries) for name, summaries in found.items()}
     for name, summary in chosen.items():
@@ -159,11 +160,11 @@ def _show(found: dict[str, list[Summary]]) -> None:
         errors.print(f"[red]{outcome}[/red] {detail}", soft_wrap=True, highlight=False)
     counted = {summary.counted_by for summary in chosen.values()}
     share = max(summary.processor_share for summary in chosen.values())
-    console.print("seconds to the first token, to the next, to the whole answer", style="dim")
+    console.print("milliseconds to the first token, to the next, to all of the answer", style="dim")
     console.print(
         f"tokens counted by {', '.join(sorted(counted))}; this client used {share:.0%} of a core", style="dim"
     )
 
 
 def _times(times: Distribution | None, *fields: str) -> list[str]:
-    return [f"{getattr(times, field):.4f}" if times else "–" for field in fields]
+    return [f"{1000 * getattr(times, field):.1f}" if times else "–" for field in fields]

@@ -16,7 +16,7 @@ def test_a_running_server_is_put_under_load(demo: Server, tmp_path: Path) -> Non
     saved, picture = tmp_path / "load.json", tmp_path / "load.svg"
     options = ["--base-url", f"{demo.url}/v1", "--streams", "1,2", "--conversations", "2", "--runs", "2"]
     options += ["--max-tokens", "4", "--ignore-eos", "--save", str(saved), "--plot", str(picture)]
-    result = runner.invoke(main, ["bench", *options], env={"COLUMNS": "160"})
+    result = runner.invoke(main, ["bench", *options])
     assert result.exit_code == 0, result.output
     for words in ("2/2", "tokens/s", "counted by usage", "of a core"):
         assert words in result.stdout

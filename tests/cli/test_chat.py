@@ -167,7 +167,9 @@ def test_a_pipe_gets_the_plain_text(demo: Server) -> None:
     command = [sys.executable, "-m", "ixmodal", "chat", "--base-url", f"{demo.url}/v1"]
     question = "What is the capital of France?\n"
     done = subprocess.run(command, input=question, capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout.splitlines()[-1] == "The capital of France is Paris."
+    answer = done.stdout.splitlines()[-1]
+    assert answer.endswith(".")  # sampled: in one of a hundred it is not Paris
+    assert "\x1b" not in done.stdout
 
 
 def test_the_models_of_a_server(echo: Server) -> None:

@@ -22,29 +22,36 @@ LOAD = Load(backend="scripted", path="", slots=1, batch_size=8, threads=1)
 
 @pytest.fixture(autouse=True)
 def nothing_is_left() -> Iterator[None]:
-    before = descriptors()
+    before, others = descriptors(), children()
     yield
     child.dismiss()
     assert descriptors() <= before
-    assert psutil.Process().children() == []
+    assert children() == others
 
 
 def descriptors() -> int:
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
+def children() -> set[psutil.Process]:
+    """Of this process: servers that tests share are among them."""
+    return set(psutil.Process().children())
+
+
 def prepared_process() -> psutil.Process:
     """The one child that was prepared; it waits for what to load."""
+    others = children()
     child.prepare()
-    [found] = psutil.Process().children()
+    [found] = children() - others
     return found
 
 
 async def test_the_process_that_was_prepared_is_the_next_that_loads() -> None:
     await asyncio.to_thread(int)  # the loop and its thread pool open what they keep
+    others = children()
     waiting = prepared_process()
     child.prepare()
-    assert psutil.Process().children() == [waiting]
+    assert children() - others == {waiting}
     inbox = Inbox()
     process = await EngineProcess.spawn(LOAD, inbox)
     assert process.pid == waiting.pid
@@ -76,10 +83,11 @@ def test_a_process_that_is_not_needed_is_ended() -> None:
 
 def test_a_server_that_can_not_be_composed_leaves_no_process() -> None:
     seen: list[psutil.Process] = []
+    others = children()
 
     def compose() -> None:
         with child.beside():
-            seen.extend(psutil.Process().children())
+            seen.extend(children() - others)
             assert not gc.isenabled()
             raise SystemExit(1)
 

@@ -108,7 +108,8 @@ def build(fake: Fake, store: Store, **options: Any) -> Starlette:
     def find(model: str) -> Any:
         if model != "demo":
             raise ModelNotFoundError(f"no model {model}", param="model")
-        return SimpleNamespace(engine_at_once=None, upstream=None, model=SimpleNamespace(id=model, overflow_to=None))
+        model_spec = SimpleNamespace(id=model, overflow_to=None)
+        return SimpleNamespace(engine_at_once=SimpleNamespace(slots=4), upstream=None, model=model_spec)
 
     runtime = cast("Runtime", SimpleNamespace(spec=spec, find=find))
     service = ResponseService(limits, store, Responders(runtime, fake.turn), **{"flush_interval": 0.02, **options})
