@@ -108,6 +108,7 @@ def test_control_c_stops_the_answer_and_not_the_chat(echo: Server) -> None:
         child.expect_exact("(stopped)")
         child.expect_exact(PROMPT)
         child.send("half a line")
+        child.expect_exact("half a line")  # Python loses a Ctrl-C that comes while readline still takes the characters
         child.sendintr()
         child.expect_exact(PROMPT)
         child.sendline("say:still here")
