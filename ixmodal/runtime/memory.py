@@ -84,7 +84,7 @@ def usable_cores() -> int:
 
 def gpus() -> list[Gpu]:
     """The NVIDIA GPUs that the driver shows; none without a driver."""
-    import pynvml  # type: ignore[import-untyped]  # it has no types; imported here: few models need it
+    import pynvml  # type: ignore[import-untyped]  # pynvml has no types; imported here: few models need it
 
     try:
         pynvml.nvmlInit()

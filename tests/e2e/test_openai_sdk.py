@@ -80,7 +80,7 @@ async def test_async_whole_and_streamed(demo: Server) -> None:
     ) as client:
 
         async def one(stream: bool) -> str:
-            answer = await client.chat.completions.create(  # type: ignore[call-overload]  # plain dicts
+            answer = await client.chat.completions.create(
                 model="demo", messages=[{"role": "user", "content": QUESTION}], temperature=0, stream=stream
             )
             if not stream:

@@ -30,7 +30,7 @@ SCRIPTED = load_params(Path("scripted"), slots=2)
 class Scripted(Varied):
     """The script's own logits, its chunks noted."""
 
-    _logits = Varied.__base__._logits  # type: ignore[union-attr,misc]  # what `Varied` overrides
+    _logits = Varied.__base__._logits  # type: ignore[union-attr]  # what `Varied` overrides
 
 
 def answer(backend: Backend, message: Generate, draft_tokens: int) -> tuple[str, int, Any, list[Any]]:
@@ -142,7 +142,7 @@ def test_a_real_model_says_the_same_with_drafts(sampling: dict[str, Any]) -> Non
     backend = CtransformersBackend(load_params(DEMO))
     counted: list[Chunk] = []
     evaluate = backend.forward
-    backend.forward = lambda chunks: (counted.extend(chunks), evaluate(chunks))[1]  # type: ignore[method-assign,assignment,func-returns-value]  # counts
+    backend.forward = lambda chunks: (counted.extend(chunks), evaluate(chunks))[1]  # type: ignore[method-assign,func-returns-value]  # counts
     start, end = (backend.vocabulary.control_ids[name] for name in ("<|im_start|>", "<|im_end|>"))
     tokens = [start, *backend.tokenize(f"user\nRepeat after me: {PHRASE}"), end, *backend.tokenize("\n"), start]
     prompt = TokenPrompt([*tokens, *backend.tokenize("assistant\n")])

@@ -227,7 +227,7 @@ async def test_deaths_between_which_it_was_useful_are_not_in_a_row() -> None:
             stream = submit(supervisor, ask("say:fine|"))
             assert (await whole(stream))[0] == "fine"
             os.kill(pid, signal.SIGKILL)
-            await until(lambda: supervisor.pid != pid)  # noqa: B023
+            await until(lambda: supervisor.pid != pid)  # noqa: B023  # called before `pid` changes
         await ready(supervisor)
 
 

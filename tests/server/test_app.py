@@ -124,7 +124,7 @@ def test_a_key_that_is_declared_and_absent_keeps_the_server_shut(
 ) -> None:
     monkeypatch.delenv("IXMODAL_API_KEYS", raising=False)
     with pytest.raises(SpecError, match="set the environment variable"):
-        scripted_app(App(endpoint=Endpoint(api_keys=declared)))  # type: ignore[arg-type]  # one is a list
+        scripted_app(App(endpoint=Endpoint(api_keys=declared)))
 
 
 def test_cors_is_off_unless_the_spec_opens_it() -> None:

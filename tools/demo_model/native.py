@@ -4,7 +4,7 @@ import ctypes
 from pathlib import Path
 
 import numpy as np
-from ctransformers.llm import LLM, Config  # type: ignore[import-untyped]  # it has no types
+from ctransformers.llm import LLM, Config  # type: ignore[import-untyped]  # ctransformers has no types
 from gguf import GGUFReader
 
 from tools.demo_model.prompts import encode_example, load_template

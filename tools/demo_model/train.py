@@ -82,7 +82,7 @@ class Trainer:
     def _learn(self, ids: torch.Tensor, trained: torch.Tensor) -> float:
         share = rate(self.step, self.arguments.steps, self.arguments.decay)
         loss = self.model.loss(ids, trained)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch has no types
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         self._average_gradients()
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
@@ -132,7 +132,7 @@ def main() -> None:
     arguments = parse()
     with tempfile.TemporaryDirectory() as place:
         given = (arguments, f"{place}/meeting")
-        spawn(work, given, nprocs=arguments.workers)  # type: ignore[no-untyped-call]  # torch has no types
+        spawn(work, given, nprocs=arguments.workers)  # type: ignore[no-untyped-call]  # torch leaves it untyped
 
 
 if __name__ == "__main__":
