@@ -12,7 +12,8 @@ from ixmodal.backends.cpu import available_cores, default_threads
 from ixmodal.daemon_thread import in_daemon_thread
 from ixmodal.engine.messages import Load
 from ixmodal.models.engines import judge
-from ixmodal.models.memory import need_of
+from ixmodal.models.inspect import ModelFile
+from ixmodal.models.memory import Need, need_of
 from ixmodal.runtime.memory import free_host_memory
 from ixmodal.spec import App, Model
 from ixmodal.spec.state import state_home
@@ -67,16 +68,9 @@ def too_many_threads(model: Model, cores: float) -> str | None:
     )
 
 
-def memory_cache_of(model: Model) -> int | None:
-    """Bytes of saved states in memory; None: what `need_of` makes of nothing declared."""
-    return None if model.memory_cache_mib is None else model.memory_cache_mib * _MIB
-
-
-def _load_message(model: Model, path: Path, spec: App) -> Load:
-    found = judge(path, model.engine)
-    if warning := too_many_threads(model, available_cores()):
-        logger.warning("%s", warning)
-    need = need_of(
+def declared_need(model: Model, found: ModelFile) -> Need:
+    """What the file takes in memory, served as declared."""
+    return need_of(
         found,
         slots=model.slots,
         context_length=model.context_length,
@@ -84,8 +78,15 @@ def _load_message(model: Model, path: Path, spec: App) -> Load:
         gpu_layers=layers_of(model),
         mmap=model.mmap,
         cache_type=model.cache_type,
-        memory_cache=memory_cache_of(model),
+        memory_cache=None if model.memory_cache_mib is None else model.memory_cache_mib * _MIB,
     )
+
+
+def _load_message(model: Model, path: Path, spec: App) -> Load:
+    found = judge(path, model.engine)
+    if warning := too_many_threads(model, available_cores()):
+        logger.warning("%s", warning)
+    need = declared_need(model, found)
     directory = state_home() / spec.name / "prefixes" / quote(model.id, safe="")
     return Load(
         backend=found.engine,

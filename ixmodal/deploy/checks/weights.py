@@ -11,9 +11,9 @@ from ixmodal.errors import WeightsError
 from ixmodal.models.chat_template import ChatTemplate
 from ixmodal.models.engines import judge
 from ixmodal.models.inspect import ModelFile
-from ixmodal.models.memory import Need, need_of
+from ixmodal.models.memory import Need
 from ixmodal.models.vocabulary import Vocabulary
-from ixmodal.runtime.engines import layers_of, memory_cache_of, threads_of
+from ixmodal.runtime.engines import declared_need, threads_of
 from ixmodal.spec import App, Model
 from ixmodal.weights import locate, verify, weights_directory
 from ixmodal.weights.places import shown
@@ -68,16 +68,7 @@ def _describe(report: ModelReport, model: Model, spec: App, found: ModelFile, pa
     report.architecture, report.engine = found.architecture, found.engine
     report.context_length = model.context_length or found.context_length
     report.threads = threads_of(model, spec, path.stat().st_size)
-    report.need = need_of(
-        found,
-        slots=model.slots,
-        context_length=model.context_length,
-        batch_size=model.batch_size,
-        gpu_layers=layers_of(model),
-        mmap=model.mmap,
-        cache_type=model.cache_type,
-        memory_cache=memory_cache_of(model),
-    )
+    report.need = declared_need(model, found)
     if report.context_length > found.context_length:
         report.findings.append(
             Finding(
