@@ -14,16 +14,27 @@ def library_variant(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
     Read from the kernel in well under a millisecond; the library's own probe takes a second.
     None where the kernel doesn't tell (not Linux on x86-64): the library then decides.
     """
+    flags = _flags(cpuinfo)
+    if flags is None:
+        return None
+    if {"avx2", "fma", "f16c"} <= flags:
+        return "avx2"
+    return "avx" if {"avx", "f16c"} <= flags else "basic"
+
+
+def has_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether the processor multiplies bfloat16, as far as the kernel tells."""
+    return "avx512_bf16" in (_flags(cpuinfo) or ())
+
+
+def _flags(cpuinfo: Path) -> set[str] | None:
     if platform.system() != "Linux" or platform.machine() not in ("x86_64", "AMD64"):
         return None
     try:
         lines = cpuinfo.read_text("ascii", "replace").splitlines()
     except OSError:
         return None
-    flags = next((set(line.partition(":")[2].split()) for line in lines if line.startswith("flags")), set())
-    if {"avx2", "fma", "f16c"} <= flags:
-        return "avx2"
-    return "avx" if {"avx", "f16c"} <= flags else "basic"
+    return next((set(line.partition(":")[2].split()) for line in lines if line.startswith("flags")), set())
 
 
 _SMALL_BYTES = 64 * 1024 * 1024

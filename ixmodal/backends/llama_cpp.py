@@ -28,6 +28,7 @@ from ixmodal.models.vocabulary import SPACE, TokenType
 _PACKAGE = "llama_cpp"
 _TEXT_TYPES = (TokenType.NORMAL, TokenType.USER_DEFINED, TokenType.BYTE)
 _MAX_PHYSICAL_BATCH = 512
+_CACHE_TYPES = {"f16": 1, "bf16": 30, "q8_0": 8, "q4_0": 2}  # enum ggml_type in ggml.h
 _MAX_TEXT_BYTES = 1 << 28
 _ERROR_LEVEL = 4  # GGML_LOG_LEVEL_ERROR
 _complaints: deque[str] = deque(maxlen=3)
@@ -123,15 +124,12 @@ class LlamaCppBackend(CopiedSequences):
         native.kv_unified = False
         native.swa_full = True  # a prefix can be kept only where no window has passed over it
         native.pooling_type = 0  # none: hidden states of tokens
-        kinds = {"f16": library.GGML_TYPE_F16, "q8_0": library.GGML_TYPE_Q8_0, "q4_0": library.GGML_TYPE_Q4_0}
-        native.type_k = native.type_v = kinds[params.cache_type]
+        native.type_k = native.type_v = _CACHE_TYPES[params.cache_type]
         wanted = params.flash_attention
-        if wanted is None and params.cache_type != "f16":
-            wanted = True  # the library reads no other cache without
-        elif wanted is None and not params.gpu_layers:
-            # On a CPU it walks the cache score by score: from some 80 tokens on plain matrices are faster, twice as
-            # fast at 250. The library's own choice is always yes.
-            wanted = False
+        if wanted is None and (params.cache_type != "f16" or not params.gpu_layers):
+            # Quantised caches can't be read without. On a CPU it walks the cache score by score: with f16 plain
+            # matrices are faster from some 80 tokens on, twice as fast at 250, though the library would choose it.
+            wanted = params.cache_type != "f16"
         native.flash_attn_type = -1 if wanted is None else int(wanted)  # llama_flash_attn_type: auto, disabled, enabled
         return native
 

@@ -12,7 +12,7 @@ _SCORE_BYTES = 4
 
 _CACHE_STEP = 256
 """Tokens to whose multiple llama.cpp rounds a slot's context."""
-_CACHE_SHARES = {"f16": 1.0, "q8_0": 34 / 64, "q4_0": 18 / 64}
+_CACHE_SHARES = {"f16": 1.0, "bf16": 1.0, "q8_0": 34 / 64, "q4_0": 18 / 64}
 """Bytes of the cache's types, as shares of those of 16-bit floats: blocks of 32 take 34 and 18 bytes."""
 
 

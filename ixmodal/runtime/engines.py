@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
-from ixmodal.backends.cpu import available_cores, default_threads
+from ixmodal.backends.cpu import available_cores, default_threads, has_bfloat16
 from ixmodal.daemon_thread import in_daemon_thread
 from ixmodal.engine.messages import Load
 from ixmodal.models.engines import judge
@@ -23,6 +23,9 @@ from ixmodal.weights.readahead import ReadAhead
 logger = logging.getLogger("ixmodal")
 _MIB = 1024 * 1024
 _ALL_LAYERS = 1000
+_SHORT_CONTEXT = 256
+"""Tokens up to which llama.cpp's flash attention on bfloat16 decodes faster on a CPU than plain matrices, which it
+computes in multiples of as many (`bench/attention.py`)."""
 _read_ahead = ReadAhead()
 Progress = Callable[[int, int | None], None]
 """Called with the bytes that are there, and the bytes in all (None: unknown)."""
@@ -58,6 +61,13 @@ def threads_of(model: Model, spec: App, weights_bytes: int) -> int:
     return model.threads or default_threads(weights_bytes, reserved=spec.cpu, sharers=max(1, sharers))
 
 
+def cache_type_of(model: Model, engine: str) -> str:
+    """The type of keys and values: as declared, or what is fastest."""
+    is_short = model.context_length is not None and model.context_length <= _SHORT_CONTEXT
+    may_flash = engine == "llama_cpp" and model.flash_attention is None and not model.gpu_layers
+    return model.cache_type or ("bf16" if is_short and may_flash and has_bfloat16() else "f16")
+
+
 def too_many_threads(model: Model, cores: float) -> str | None:
     """What is wrong where more threads are declared than there are cores for them; None if nothing is."""
     if model.threads is None or model.threads <= cores:
@@ -77,7 +87,7 @@ def declared_need(model: Model, found: ModelFile) -> Need:
         batch_size=model.batch_size,
         gpu_layers=layers_of(model),
         mmap=model.mmap,
-        cache_type=model.cache_type,
+        cache_type=cache_type_of(model, found.engine),
         memory_cache=None if model.memory_cache_mib is None else model.memory_cache_mib * _MIB,
     )
 
@@ -99,7 +109,7 @@ def _load_message(model: Model, path: Path, spec: App) -> Load:
         mmap=model.mmap,
         mlock=model.mlock,
         flash_attention=model.flash_attention,
-        cache_type=model.cache_type,
+        cache_type=cache_type_of(model, found.engine),
         draft_tokens=model.draft_tokens if model.speculation == "prompt_lookup" else 0,
         chat_template=model.chat_template,
         template_timeout=spec.limits.template_timeout,

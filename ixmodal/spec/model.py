@@ -46,10 +46,12 @@ class Model(Declared):
         "auto", description="The library that runs it; auto: ctransformers where it can, else llama_cpp."
     )
     flash_attention: bool | None = Field(
-        None, description="Flash attention; unset: on GPUs where it is of use. Needs engine = llama_cpp."
+        None, description="Flash attention; unset: on GPUs, and with caches that are not f16. Needs engine = llama_cpp."
     )
-    cache_type: Literal["f16", "q8_0", "q4_0"] = Field(
-        "f16", description="Type of keys and values in the cache. Others than f16 need engine = llama_cpp."
+    cache_type: Literal["f16", "bf16", "q8_0", "q4_0"] | None = Field(
+        None,
+        description="Type of keys and values in the cache; unset: bf16 where contexts are short and the CPU computes "
+        "with it, else f16. Others than f16 need engine = llama_cpp.",
     )
     memory_cache_mib: int | None = Field(
         None,
@@ -151,10 +153,10 @@ class Model(Declared):
             raise ValueError(
                 "`disk_cache_mib` is filled from memory; give `memory_cache_mib` more than 0, or leave it out"
             )
-        if self.engine != "llama_cpp" and (self.flash_attention is not None or self.cache_type != "f16"):
+        if self.engine != "llama_cpp" and (self.flash_attention is not None or self.cache_type not in (None, "f16")):
             name = "cache_type" if self.flash_attention is None else "flash_attention"
             raise ValueError(f'`{name}` is llama.cpp\'s alone; set engine = "llama_cpp" as well, or leave it out')
-        if self.flash_attention is False and self.cache_type != "f16":
+        if self.flash_attention is False and self.cache_type in ("q8_0", "q4_0"):
             raise ValueError(f'cache_type = "{self.cache_type}" needs flash attention; leave `flash_attention` out')
 
     def _check_sums(self) -> None:

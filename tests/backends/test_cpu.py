@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ixmodal.backends.cpu import available_cores, default_threads, library_variant, physical_cores
+from ixmodal.backends.cpu import available_cores, default_threads, has_bfloat16, library_variant, physical_cores
 from tests.support.server import ROOT
 
 
@@ -45,6 +45,15 @@ def test_where_the_kernel_does_not_tell_the_library_decides(tmp_path: Path, monk
     monkeypatch.setattr("ixmodal.backends.cpu.platform.machine", lambda: "x86_64")
     monkeypatch.setattr("ixmodal.backends.cpu.platform.system", lambda: "Darwin")
     assert library_variant() is None
+
+
+@pytest.mark.parametrize(
+    ("flags", "has"), [("avx512f avx512_bf16", True), ("avx512f avx512_bf16x", False), ("", False)]
+)
+def test_a_processor_that_multiplies_bfloat16(tmp_path: Path, flags: str, has: bool) -> None:
+    (cpuinfo := tmp_path / "cpuinfo").write_text(f"model name\t: avx512_bf16\nflags\t\t: {flags}\n")
+    assert has_bfloat16(cpuinfo) is has
+    assert not has_bfloat16(tmp_path / "absent")
 
 
 def write(path: Path, text: str) -> None:

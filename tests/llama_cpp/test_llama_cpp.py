@@ -256,7 +256,15 @@ def test_an_embedding_beside_a_decoding_slot(backend: LlamaCppBackend) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"flash_attention": True}, {"flash_attention": False}, {"cache_type": "q8_0"}, {"mmap": False}, {"threads": 2}],
+    [
+        {"flash_attention": True},
+        {"flash_attention": False},
+        {"cache_type": "q8_0"},
+        {"cache_type": "bf16"},
+        {"cache_type": "bf16", "flash_attention": False},
+        {"mmap": False},
+        {"threads": 2},
+    ],
     ids=str,
 )
 def test_other_ways_to_load_give_close_logits(tmp_path: Path, options: dict[str, Any]) -> None:

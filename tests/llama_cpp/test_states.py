@@ -22,6 +22,8 @@ OPTIONS: list[dict[str, Any]] = [
     {"flash_attention": False},
     {"flash_attention": True},
     {"cache_type": "q8_0"},
+    {"cache_type": "bf16"},
+    {"cache_type": "bf16", "flash_attention": False},
 ]
 
 

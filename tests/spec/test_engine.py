@@ -9,7 +9,7 @@ from ixmodal.spec import Model
 
 
 def test_the_engine_is_chosen_by_the_file_unless_it_is_named() -> None:
-    assert (Model("m").engine, Model("m").flash_attention, Model("m").cache_type) == ("auto", None, "f16")
+    assert (Model("m").engine, Model("m").flash_attention, Model("m").cache_type) == ("auto", None, None)
     named = Model("m", engine="llama_cpp", flash_attention=True, cache_type="q8_0")
     assert (named.engine, named.flash_attention, named.cache_type) == ("llama_cpp", True, "q8_0")
 
@@ -20,6 +20,7 @@ def test_the_engine_is_chosen_by_the_file_unless_it_is_named() -> None:
         ({"flash_attention": True}, "`flash_attention` is llama.cpp's alone"),
         ({"flash_attention": False, "engine": "ctransformers"}, "`flash_attention` is llama.cpp's alone"),
         ({"cache_type": "q8_0"}, "`cache_type` is llama.cpp's alone"),
+        ({"cache_type": "bf16", "engine": "ctransformers"}, "`cache_type` is llama.cpp's alone"),
         ({"engine": "llama_cpp", "cache_type": "q4_0", "flash_attention": False}, "needs flash attention"),
         ({"disk_cache_mib": 100, "memory_cache_mib": 0}, "filled from memory"),
         ({"memory_cache_mib": -1}, "memory_cache_mib"),
