@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from bench.fleet import fleet
 from bench.grid import Figure, Grid, decode_tokens_per_second, first_tokens, processor_ms_a_token, tokens_per_second
 from bench.grid import measure as measure_grid
@@ -12,54 +14,65 @@ from bench.runs import runs_of
 from bench.servers import Setup
 from ixmodal.benchmark.statistics import Distribution
 
-TOKENS, WORDS = 32, 96
 SLOW = ("ixmodal-ctransformers", "llama-cpp-python")
 
 
+@dataclass(frozen=True)
+class Shape:
+    """What each stream asks for, on which model."""
+
+    words: int = 16
+    tokens: int = 96
+    model: str = "110m"
+    streams: tuple[int, ...] = (1, 4, 8, 16)
+    least: int = 4
+    """Requests, where there are fewer streams."""
+    repetitions: int = 5
+    budget: float = 450
+    """Seconds."""
+
+
 def measure(options: Options) -> Record:
-    """On the model of 110 M."""
-    streams = options.streams or (1, 4, 8, 16)
-    grid, record = compare("110m", "streams", options, streams, repetitions=5, budget=380)
-    record.requirements = _requirements(grid, streams)
-    return record
+    """Short prompts: most of the time goes into answers."""
+    return compare("streams", Shape(), options)
 
 
-def compare(
-    model: str, case: str, options: Options, streams: tuple[int, ...], repetitions: int, budget: float, least: int = 4
-) -> tuple[Grid, Record]:
-    """All servers with each number of streams, `least` requests or one a stream."""
-    setup = Setup(model_file(model), slots=max(streams), context=256, threads=options.threads)
+def compare(case: str, shape: Shape, options: Options) -> Record:
+    """All servers with each number of streams."""
+    streams = options.streams or shape.streams
+    setup = Setup(model_file(shape.model), slots=max(streams), context=256, threads=options.threads)
     steps = {
         str(count): {
             "streams": count,
-            "conversations": max(least, count),
+            "conversations": max(shape.least, count),
             "chat": False,
-            "prompt_words": WORDS,
-            "max_tokens": TOKENS,
+            "prompt_words": shape.words,
+            "max_tokens": shape.tokens,
         }
         for count in streams
     }
     with fleet(options.servers, setup) as servers:
-        count = options.repetitions or repetitions
-        grid = measure_grid(servers, steps, count, budget, seldom=[] if count < 3 else SLOW, timeout=120)
+        count = options.repetitions or shape.repetitions
+        grid = measure_grid(servers, steps, count, shape.budget, seldom=[] if count < 3 else SLOW, timeout=120)
         problems = servers.problems
-    settings = {"model": NAMES[model], "threads": setup.threads, "slots": setup.slots, "context": setup.context}
+    settings = {"model": NAMES[shape.model], "threads": setup.threads, "slots": setup.slots, "context": setup.context}
     about = (
-        f"{NAMES[model]}; {setup.threads} thread(s), {setup.slots} slots of {setup.context} tokens; a closed loop of "
-        f"prompts of {WORDS} words, answers of {TOKENS} tokens; {grid.repetitions} interleaved repetitions "
-        f"(every other one for {' and '.join(SLOW)}), medians."
+        f"{NAMES[shape.model]}; {setup.threads} thread(s), {setup.slots} slots of {setup.context} tokens; "
+        f"a closed loop of prompts of {shape.words} words, answers of {shape.tokens} tokens; "
+        f"{grid.repetitions} interleaved repetitions (every other one for {' and '.join(SLOW)}), medians."
     )
     tables = [
         _figures(grid, options.servers, streams, "Tokens a second of all streams together", tokens_per_second),
         _figures(grid, options.servers, streams, "Milliseconds of processor time a token", processor_ms_a_token),
         _single(grid, options.servers, streams),
-        _arrived(grid, options.servers, streams),
+        _arrived(grid, options.servers, streams, shape.tokens),
     ]
-    record = Record(case, about, settings, tables, runs=runs_of(grid), problems=sorted(set(problems)))
+    requirements = _requirements(grid, streams) if shape.model == "110m" else []
+    record = Record(case, about, settings, tables, requirements, runs_of(grid), sorted(set(problems)))
     steps_named = [str(count) for count in streams]
     series = {name: [grid.spread(name, step, tokens_per_second) for step in steps_named] for name in options.servers}
     record.chart = Chart("tokens/s of all streams", "streams", steps_named, series)
-    return grid, record
+    return record
 
 
 def _figures(grid: Grid, servers: tuple[str, ...], streams: tuple[int, ...], title: str, figure: Figure) -> Table:
@@ -84,11 +97,11 @@ def _single(grid: Grid, servers: tuple[str, ...], streams: tuple[int, ...]) -> T
     return Table(title, ["streams", *map(str, streams)], rows)
 
 
-def _arrived(grid: Grid, servers: tuple[str, ...], streams: tuple[int, ...]) -> Table:
+def _arrived(grid: Grid, servers: tuple[str, ...], streams: tuple[int, ...], asked_of_each: int) -> Table:
     rows = []
     for server in servers:
         cells = [measured for count in streams for measured in grid.cells.get((server, str(count)), []) if measured]
-        asked = sum(len(measured.run.answers) * TOKENS for measured in cells)
+        asked = sum(len(measured.run.answers) * asked_of_each for measured in cells)
         tokens = sum(measured.summary.tokens for measured in cells)
         deltas = sum(measured.summary.deltas for measured in cells)
         by = {measured.summary.counted_by for measured in cells}

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from bench.cases.streams import compare
+from bench.cases.streams import Shape, compare
 from bench.options import Options
 from bench.record import Record
 
 
 def measure(options: Options) -> Record:
-    """Fewer requests: a token takes some ten times as long. ctransformers would read prompts for minutes."""
-    fast = replace(options, servers=tuple(name for name in options.servers if name != "ixmodal-ctransformers"))
-    return compare("1b", "streams_1b", fast, options.streams or (1, 4), repetitions=3, budget=130, least=2)[1]
+    """Fewer and shorter: a token takes some ten times as long."""
+    return compare("streams_1b", Shape(16, 32, "1b", (1, 4), least=2, repetitions=3, budget=200), options)
