@@ -11,7 +11,7 @@ $(BIN)/ixmodal: pyproject.toml constraints.txt
 serve: $(BIN)/ixmodal          ## serve the model that ships
 	$(BIN)/ixmodal serve
 test: $(BIN)/ixmodal           ## all tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 test-clients:                  ## other people's clients against the server; needs Node 20 and npm
 	tests/clients/run
 test-browser: $(BIN)/ixmodal   ## the pages in Chromium; needs chromium and npm
