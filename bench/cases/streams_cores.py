@@ -12,4 +12,5 @@ from ixmodal.backends.cpu import physical_cores
 
 def measure(options: Options) -> Record:
     """The server and the client then compete with the engine's threads, which wait for each other by spinning."""
-    return compare("streams_cores", Shape(repetitions=7), replace(options, threads=max(options.threads, physical_cores())))
+    threads = max(options.threads, physical_cores())
+    return compare("streams_cores", Shape(repetitions=7), replace(options, threads=threads))
