@@ -19,6 +19,7 @@ from ixmodal.backends.base import Chunk, LoadParams, Logits, State
 from ixmodal.backends.ctransformers_state import StateCopier
 from ixmodal.errors import EngineError, WeightsError
 from ixmodal.models.inspect import Memory
+from ixmodal.models.memory import MAX_CONTEXTS
 
 _LOGITS_AT = 5136
 """Where a context keeps its logits' vector, in the wheel's builds for Linux on x86-64: see `LlamaContexts._switch`."""
@@ -43,8 +44,8 @@ class LlamaContexts:
 
     def __init__(self, path: str, params: LoadParams, context_length: int, memory: Memory) -> None:
         """Load the model with the library at `path`. Raises `WeightsError` if it can't be loaded."""
-        if params.slots > llama_2023.MAX_CONTEXTS:
-            raise WeightsError(f"ctransformers holds {llama_2023.MAX_CONTEXTS} slots at most, not {params.slots}")
+        if params.slots > MAX_CONTEXTS:
+            raise WeightsError(f"ctransformers holds {MAX_CONTEXTS} slots at most, not {params.slots}")
         self._library = llama_2023.load_llama(path)
         self._threads, self._batch_size = params.threads, min(params.batch_size, llama_2023.MAX_BATCH)
         self._contexts, self._models = list[int](), list[int]()

@@ -13,9 +13,7 @@ import numpy as np
 from ixmodal.backends.base import Chunk, LoadParams, Logits, State
 from ixmodal.backends.llama_2023 import MAX_BATCH
 from ixmodal.errors import EngineError, WeightsError
-
-_MAX_SLOTS = 31
-"""ggml holds 64 of its contexts: model and cache of each `LLM` take one, evaluations another. More end the process."""
+from ixmodal.models.memory import MAX_COPIES
 
 
 class WrapperContexts:
@@ -25,8 +23,8 @@ class WrapperContexts:
 
     def __init__(self, module: Any, variant: str | None, kind: str, params: LoadParams, context_length: int) -> None:
         """Load the model with `ctransformers.llm`, as the type `kind`. Raises `WeightsError` if it can't be loaded."""
-        if params.slots > _MAX_SLOTS:
-            raise WeightsError(f"ctransformers holds {_MAX_SLOTS} slots at most of this model, not {params.slots}")
+        if params.slots > MAX_COPIES:
+            raise WeightsError(f"ctransformers holds {MAX_COPIES} slots at most of this model, not {params.slots}")
         self._threads, self._batch_size = params.threads, min(params.batch_size, MAX_BATCH)
         config = module.Config(
             context_length=context_length, gpu_layers=params.gpu_layers, mmap=params.mmap, mlock=params.mlock

@@ -13,8 +13,6 @@ from ixmodal.errors import WeightsError
 
 MAX_BATCH = 512
 """Tokens for which a context reserves work space (`n_batch`): more in one evaluation abort the process."""
-MAX_CONTEXTS = 62
-"""Contexts beside one model: ggml holds 64 of its own kind, of which model and evaluation take one each."""
 LOG_ERROR = 2
 """`LLAMA_LOG_LEVEL_ERROR`."""
 LogCallback = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)

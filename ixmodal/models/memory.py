@@ -10,6 +10,9 @@ _SCORE_BYTES = 4
 """Of a score, in the library's work space: one for each token of a batch, of the context, and each head."""
 
 
+MAX_CONTEXTS, MAX_COPIES = 62, 31
+"""Slots of ctransformers beside one copy of the weights, and with a copy each. ggml holds 64 contexts of its own kind:
+each copy, each slot and evaluation take one, and more end the process."""
 _CACHE_STEP = 256
 """Tokens to whose multiple llama.cpp rounds a slot's context."""
 _CACHE_SHARES = {"f16": 1.0, "bf16": 1.0, "q8_0": 34 / 64, "q4_0": 18 / 64}
@@ -31,6 +34,13 @@ class Need:
     gpu: int
     saved: int = 0
     """Of the host's, what states of slots that were given to other prompts may take."""
+
+
+def most_slots(found: ModelFile, gpu_layers: int) -> int | None:
+    """How many slots the engine has room for; None if as many as one likes."""
+    if found.engine == "llama_cpp":
+        return None
+    return MAX_CONTEXTS if found.format == "gguf" and not gpu_layers else MAX_COPIES
 
 
 def need_of(

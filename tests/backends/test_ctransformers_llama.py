@@ -20,6 +20,7 @@ from ixmodal.backends.ctransformers_llama import LlamaContexts
 from ixmodal.backends.ctransformers_wrapper import WrapperContexts
 from ixmodal.errors import EngineError, WeightsError
 from ixmodal.models.inspect import inspect
+from ixmodal.models.memory import MAX_CONTEXTS
 from tests.backends.native import in_child
 from tests.support.gguf_files import TINY, load_params, write_tiny
 
@@ -183,7 +184,7 @@ def test_a_closed_model_is_an_error(backend: CtransformersBackend) -> None:
 
 
 def test_more_slots_than_ggml_has_contexts_are_refused_before_it_crashes(tiny_model: Path) -> None:
-    most = llama_2023.MAX_CONTEXTS
+    most = MAX_CONTEXTS
     results = in_child(None, [("load", [str(tiny_model), {"slots": slots}]) for slots in (most + 1, most)])
     assert results == [
         {"error": "WeightsError", "message": f"ctransformers holds {most} slots at most, not {most + 1}"},
@@ -192,7 +193,7 @@ def test_more_slots_than_ggml_has_contexts_are_refused_before_it_crashes(tiny_mo
 
 
 def test_as_many_slots_as_there_may_be_are_evaluated_and_copied(tiny_model: Path) -> None:
-    slots = llama_2023.MAX_CONTEXTS
+    slots = MAX_CONTEXTS
     operations: list[tuple[str, Any]] = [("load", [str(tiny_model), {"slots": slots}]), ("forward", [PROMPT, 0])]
     loaded, token, copied = in_child(None, [*operations, ("copy", [0, slots - 1, 20])])
     assert (loaded, copied) == ("loaded", 20)

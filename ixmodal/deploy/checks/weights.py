@@ -11,9 +11,9 @@ from ixmodal.errors import WeightsError
 from ixmodal.models.chat_template import ChatTemplate
 from ixmodal.models.engines import judge
 from ixmodal.models.inspect import ModelFile
-from ixmodal.models.memory import Need
+from ixmodal.models.memory import Need, most_slots
 from ixmodal.models.vocabulary import Vocabulary
-from ixmodal.runtime.engines import declared_need, threads_of
+from ixmodal.runtime.engines import declared_need, layers_of, threads_of
 from ixmodal.spec import App, Model
 from ixmodal.weights import locate, verify, weights_directory
 from ixmodal.weights.places import shown
@@ -69,6 +69,9 @@ def _describe(report: ModelReport, model: Model, spec: App, found: ModelFile, pa
     report.context_length = model.context_length or found.context_length
     report.threads = threads_of(model, spec, path.stat().st_size)
     report.need = declared_need(model, found)
+    most = most_slots(found, layers_of(model))
+    if most is not None and model.slots > most:
+        report.findings.append(Finding("error", f"slots: ctransformers holds {most} of this model, not {model.slots}"))
     if report.context_length > found.context_length:
         report.findings.append(
             Finding(

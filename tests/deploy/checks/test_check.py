@@ -198,6 +198,10 @@ def test_what_a_model_file_can_not_do(tmp_path: Path) -> None:
         trained = inspect(path).context_length
         assert any(f"trained on {trained}; answers get worse" in text for text in texts(report, "warning"))
     assert locate(at(old), tmp_path) == old
+    for path, most in ((wordless, 62), (old, 31)):
+        found = [texts(check(App(models=(at(path, slots=slots),)))) for slots in (most, most + 1)]
+        refusals = [[text for text in each if "slots" in text] for each in found]
+        assert refusals == [[], [f"m: slots: ctransformers holds {most} of this model, not {most + 1}"]]
 
 
 def test_a_gpu_here_and_none(monkeypatch: pytest.MonkeyPatch) -> None:
