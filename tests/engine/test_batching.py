@@ -10,7 +10,7 @@ import pytest
 from ixmodal.backends.base import Chunk, LoadParams
 from ixmodal.backends.scripted import ScriptedBackend
 from ixmodal.engine.messages import Delta, Failed, Finished, Started
-from tests.engine.test_worker import generate, served
+from tests.engine.served import generate, served
 from tests.support.gguf_files import load_params
 
 

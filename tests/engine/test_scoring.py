@@ -14,7 +14,7 @@ from ixmodal.backends.scripted import ScriptedBackend
 from ixmodal.engine import scheduler
 from ixmodal.engine.messages import Embed, Embedded, Finished, PromptRead
 from ixmodal.engine.request import Pooling, TextPrompt, TokenLogprob
-from tests.engine.test_worker import generate, served
+from tests.engine.served import generate, served
 from tests.support.gguf_files import load_params
 
 

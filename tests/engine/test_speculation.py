@@ -16,8 +16,8 @@ from ixmodal.engine.request import GenerationRequest, SamplingParams, TokenPromp
 from ixmodal.engine.scheduler import Scheduler
 from ixmodal.engine.speculation import PromptLookup
 from ixmodal.errors import EngineError
+from tests.engine.served import generate, served
 from tests.engine.test_scoring import OneByOne, Varied
-from tests.engine.test_worker import generate, served
 from tests.support.gguf_files import load_params
 
 PHRASE = "the small boat is on the blue sea and the small dog is in the green house"

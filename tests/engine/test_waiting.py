@@ -12,7 +12,7 @@ import pytest
 from ixmodal.engine.messages import Cancel, Delta, Embed, Embedded, Failed, Finished, Started
 from ixmodal.engine.request import Pooling, TextPrompt
 from tests.engine.helpers import PATIENCE
-from tests.engine.test_worker import Peer, Recording, generate, served
+from tests.engine.served import Peer, Recording, generate, served
 from tests.support.gguf_files import load_params
 
 SLOTS = 8
