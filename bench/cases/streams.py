@@ -123,16 +123,12 @@ def _requirements(grid: Grid, streams: tuple[int, ...]) -> list[Requirement]:
     def ratio(above: tuple[str, str], below: tuple[str, str], what: str, least: float) -> Requirement:
         return Requirement(what, grid.ratio(above, below, tokens_per_second), at_least=least)
 
-    found = []
+    counts = tuple(map(str, streams))
+    found = [ratio((old, count), (slow, count), f"{old} / {slow}, {count} streams", 1.5) for count in counts]
     if 1 in streams:
-        found.append(ratio((old, "1"), (slow, "1"), f"{old} / {slow}, 1 stream", 1.5))
-        found += [
-            ratio((old, str(count)), (old, "1"), f"{old}, {count} streams / 1 stream", 0.98)
-            for count in streams
-            if count > 1
-        ]
-    for count in map(str, streams):
-        found.append(ratio((new, count), (peer, count), f"{new} / {peer}, {count} streams", 1.0))
+        several = [count for count in counts if count != "1"]
+        found += [ratio((old, count), (old, "1"), f"{old}, {count} streams / 1 stream", 0.98) for count in several]
+    found += [ratio((new, count), (peer, count), f"{new} / {peer}, {count} streams", 1.0) for count in counts]
     if 8 in streams:
         found.append(ratio((new, "8"), (slow, "8"), f"{new} / {slow}, 8 streams", 3.0))
     return found
