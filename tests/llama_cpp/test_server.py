@@ -77,11 +77,13 @@ def test_a_prefix_is_kept_between_turns(openai: OpenAI) -> None:
 
 
 def test_structured_output_and_logprobs(openai: OpenAI) -> None:
-    schema = {"type": "object", "properties": {"n": {"type": "integer", "maximum": 9}}, "required": ["n"]}
+    number = {"type": "integer", "minimum": 0, "maximum": 9}
+    schema = {"type": "object", "properties": {"n": number}, "required": ["n"], "additionalProperties": False}
     answer = openai.chat.completions.create(
         model="qwen2",
         messages=[{"role": "user", "content": "a number"}],
         max_tokens=60,
+        temperature=0,  # the weights are random: sampled, the answer may be endless space
         logprobs=True,
         top_logprobs=2,
         response_format={"type": "json_schema", "json_schema": {"name": "n", "schema": schema}},
