@@ -28,7 +28,7 @@ class Shape:
     least: int = 4
     """Requests, where there are fewer streams."""
     repetitions: int = 5
-    budget: float = 450
+    budget: float = 600
     """Seconds."""
 
 
