@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, FilePayload, Page, ViewportSize, sync_playwright
 
 from tests.browser.conftest import THINKING
 from tests.browser.watched import FLAGS, WatchedPage
 from tests.support.server import DEMO, ROOT, SCRIPTED, Server, serve
 
 FOLDER = Path(ROOT, "docs", "images")
-SIZE = {"width": 1200, "height": 800}
+SIZE: ViewportSize = {"width": 1200, "height": 800}
 PHONE: dict[str, Any] = {"viewport": {"width": 360, "height": 740}, "is_mobile": True, "has_touch": True}
 ANSWER = """The first ten numbers of Fibonacci's sequence, each the sum of the **two before it**:
 
@@ -52,8 +52,8 @@ def show_answer(browser: Browser, server: Server, name: str, **options: Any) -> 
     watched.open()
     found = {"title": "Fibonacci's numbers", "messages": TURNS}
     content = json.dumps({"format": "ixmodal.conversations", "version": 1, "conversations": [found]})
-    file = {"name": "x.json", "mimeType": "application/json", "buffer": content.encode()}
-    watched.page.locator("#import-file").set_input_files([file])  # type: ignore[list-item]  # its type is not exported
+    file: FilePayload = {"name": "x.json", "mimeType": "application/json", "buffer": content.encode()}
+    watched.page.locator("#import-file").set_input_files([file])
     watched.page.locator(".row-open").dispatch_event("click")
     watched.page.locator(".code-frame").wait_for()
     watched.page.locator(".toast").evaluate_all("all => all.forEach((one) => one.remove())")

@@ -49,7 +49,8 @@ class WatchedPage:
         if parts.scheme not in ("data", "blob") and not request.url.startswith(f"{self.url}/"):
             self.complaints.append(f"asked another host: {request.url}")
         if parts.path == "/v1/chat/completions":
-            self.asked.append(request.post_data_json)
+            body: Any = request.post_data_json
+            self.asked.append(body)
 
     def open(self, path: str = "/") -> None:
         """Go there, and wait until the page has asked what is served."""
