@@ -71,7 +71,8 @@ def _describe(report: ModelReport, model: Model, spec: App, found: ModelFile, pa
     report.need = declared_need(model, found)
     most = most_slots(found, layers_of(model))
     if most is not None and model.slots > most:
-        report.findings.append(Finding("error", f"slots: ctransformers holds {most} of this model, not {model.slots}"))
+        text = f"slots: ctransformers holds {most} of this model at most, not {model.slots}; write {most} or fewer"
+        report.findings.append(Finding("error", text))
     if report.context_length > found.context_length:
         report.findings.append(
             Finding(

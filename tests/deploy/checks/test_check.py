@@ -201,7 +201,10 @@ def test_what_a_model_file_can_not_do(tmp_path: Path) -> None:
     for path, most in ((wordless, 62), (old, 31)):
         found = [texts(check(App(models=(at(path, slots=slots),)))) for slots in (most, most + 1)]
         refusals = [[text for text in each if "slots" in text] for each in found]
-        assert refusals == [[], [f"m: slots: ctransformers holds {most} of this model, not {most + 1}"]]
+        assert refusals == [
+            [],
+            [f"m: slots: ctransformers holds {most} of this model at most, not {most + 1}; write {most} or fewer"],
+        ]
 
 
 def test_a_gpu_here_and_none(monkeypatch: pytest.MonkeyPatch) -> None:
