@@ -274,6 +274,25 @@ def test_other_ways_to_load_give_close_logits(tmp_path: Path, options: dict[str,
     assert np.corrcoef(found, expected)[0, 1] > 0.999
 
 
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, 0),
+        ({"cache_type": "bf16"}, 1),
+        ({"cache_type": "q8_0"}, 1),
+        ({"cache_type": "bf16", "flash_attention": False}, 0),
+        ({"flash_attention": True}, 1),
+        ({"gpu_layers": 1}, -1),
+    ],
+    ids=str,
+)
+def test_flash_attention_where_nothing_is_said(tiny_model: Path, options: dict[str, Any], expected: int) -> None:
+    """No: on a CPU with f16; yes: with other caches; the library decides: with a GPU."""
+    native = LlamaCppBackend(load_params(tiny_model))._context_params(load_params(tiny_model, **options), 256)
+    assert native.flash_attn_type == expected
+    assert native.type_k == native.type_v == {"bf16": 30, "q8_0": 8}.get(options.get("cache_type", ""), 1)
+
+
 def test_a_cache_type_that_does_not_fit_is_an_error(tiny_model: Path) -> None:
     with pytest.raises(WeightsError, match="can't be used as declared"):
         LlamaCppBackend(load_params(tiny_model, cache_type="q8_0"))  # heads of 16, blocks of 32
