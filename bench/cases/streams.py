@@ -53,13 +53,15 @@ def compare(case: str, shape: Shape, options: Options) -> Record:
     }
     with fleet(options.servers, setup) as servers:
         count = options.repetitions or shape.repetitions
-        grid = measure_grid(servers, steps, count, shape.budget, seldom=[] if count < 3 else SLOW, timeout=120)
+        seldom = SLOW if count >= 3 else ()
+        grid = measure_grid(servers, steps, count, shape.budget, seldom=seldom, timeout=120)
         problems = servers.problems
     settings = {"model": NAMES[shape.model], "threads": setup.threads, "slots": setup.slots, "context": setup.context}
+    rarer = f" (every other one for {' and '.join(seldom)})" if seldom else ""
     about = (
         f"{NAMES[shape.model]}; {setup.threads} thread(s), {setup.slots} slots of {setup.context} tokens; "
         f"a closed loop of prompts of {shape.words} words, answers of {shape.tokens} tokens; "
-        f"{grid.repetitions} interleaved repetitions (every other one for {' and '.join(SLOW)}), medians."
+        f"{grid.repetitions} interleaved repetitions{rarer}, medians."
     )
     tables = [
         _figures(grid, options.servers, streams, "Tokens a second of all streams together", tokens_per_second),
