@@ -8,8 +8,6 @@ from ixmodal.models.inspect import ModelFile
 
 _SCORE_BYTES = 4
 """Of a score, in the library's work space: one for each token of a batch, of the context, and each head."""
-
-
 MAX_CONTEXTS, MAX_COPIES = 62, 31
 """Slots of ctransformers beside one copy of the weights, and with a copy each. ggml holds 64 contexts of its own kind:
 each copy, each slot and evaluation take one, and more end the process."""
@@ -17,8 +15,6 @@ _CACHE_STEP = 256
 """Tokens to whose multiple llama.cpp rounds a slot's context."""
 _CACHE_SHARES = {"f16": 1.0, "bf16": 1.0, "q8_0": 34 / 64, "q4_0": 18 / 64}
 """Bytes of the cache's types, as shares of those of 16-bit floats: blocks of 32 take 34 and 18 bytes."""
-
-
 _MOST_SAVED = 256 * 1024 * 1024
 """Bytes of saved states where nothing is declared."""
 

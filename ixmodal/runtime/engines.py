@@ -14,14 +14,13 @@ from ixmodal.engine.messages import Load
 from ixmodal.models.engines import judge
 from ixmodal.models.inspect import ModelFile
 from ixmodal.models.memory import Need, need_of
-from ixmodal.runtime.memory import free_host_memory
+from ixmodal.runtime.memory import MIB, free_host_memory
 from ixmodal.spec import App, Model
 from ixmodal.spec.state import state_home
 from ixmodal.weights import fetch, weights_directory
 from ixmodal.weights.readahead import ReadAhead
 
 logger = logging.getLogger("ixmodal")
-_MIB = 1024 * 1024
 _ALL_LAYERS = 1000
 _SHORT_CONTEXT = 256
 """Tokens up to which llama.cpp's flash attention on bfloat16 decodes faster on a CPU than plain matrices, which it
@@ -88,7 +87,7 @@ def declared_need(model: Model, found: ModelFile) -> Need:
         gpu_layers=layers_of(model),
         mmap=model.mmap,
         cache_type=cache_type_of(model, found.engine),
-        memory_cache=None if model.memory_cache_mib is None else model.memory_cache_mib * _MIB,
+        memory_cache=None if model.memory_cache_mib is None else model.memory_cache_mib * MIB,
     )
 
 
@@ -115,6 +114,6 @@ def _load_message(model: Model, path: Path, spec: App) -> Load:
         template_timeout=spec.limits.template_timeout,
         warm_up=model.warm_up,
         memory_cache_bytes=need.saved,
-        disk_cache_bytes=model.disk_cache_mib * _MIB,
+        disk_cache_bytes=model.disk_cache_mib * MIB,
         disk_cache_directory=str(directory) if model.disk_cache_mib else None,
     )

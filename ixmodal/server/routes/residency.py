@@ -14,6 +14,7 @@ from typing_extensions import TypedDict
 
 from ixmodal.errors import InvalidRequestError
 from ixmodal.runtime import Runtime, ServedModel
+from ixmodal.runtime.memory import MIB
 from ixmodal.server.auth import is_admin, require_admin
 from ixmodal.server.errors import HTTPError
 from ixmodal.server.json import JSONResponse
@@ -25,7 +26,6 @@ from ixmodal.server.routes.common import model_of, parse, runtime_of
 from ixmodal.server.routes.models import describe, list_models
 from ixmodal.server.sse import EventStream, event
 
-MIB = 1024 * 1024
 _LOOK_EVERY = 1.0
 
 
