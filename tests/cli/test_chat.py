@@ -48,7 +48,8 @@ def test_a_conversation(demo: Server, tmp_path: Path) -> None:
         child.expect_exact("demo at http://127.0.0.1")
         child.expect_exact(PROMPT)
         child.sendline("What is the capital of France?")
-        child.expect_exact("The capital of France is Paris.")
+        child.expect(r"capital of France\?\s+(\S[^\r\n]*)\r\n")
+        answer = child.match[1]  # sampled: nearly always that it is Paris
         child.expect_exact(PROMPT)
         child.sendline(f"/save {saved}")
         child.expect_exact("2 messages are in")
@@ -61,7 +62,7 @@ def test_a_conversation(demo: Server, tmp_path: Path) -> None:
         "messages": [
             {"role": "system", "content": "be kind"},
             {"role": "user", "content": "What is the capital of France?"},
-            {"role": "assistant", "content": "The capital of France is Paris."},
+            {"role": "assistant", "content": answer},
         ],
     }
 
